@@ -1,0 +1,45 @@
+# make serve   a server with the example collections
+# make test    everything that a change must pass: format, lint, types, tests, the wheel
+# make slow    the tests that take longer
+# make bench   the performance table
+#
+# Each makes .venv first, and again only when pyproject.toml has changed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TESTS ?=
+
+.PHONY: serve test slow bench clean
+
+serve: $(VENV)/.installed
+	@$(BIN)/groundplane serve --config config.example.toml
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . > /dev/null
+	@echo "All of it passed."
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/pytest -m slow $(TESTS)
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python tests/bench/run.py
+
+clean:
+	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml
+	@sh .ci/make-venv $(VENV)
+	@echo "Installing …"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing what the tests need …"
+	@$(PIP) install --upgrade "pip>=25.1"
+	@$(PIP) install --group dev
+	@touch $@

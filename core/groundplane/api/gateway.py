@@ -1,0 +1,228 @@
+"""The outermost application: what happens to every request before a handler sees it, in the contract's order."""
+
+from __future__ import annotations
+
+import html
+import posixpath
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from urllib.parse import quote
+
+from groundplane.api.caller import token_of
+from groundplane.api.cors import Cors
+from groundplane.api.errors import failure_reply
+from groundplane.api.exchange import DEFAULT_MAX_BODY, SCOPE_KEY, Disconnected, Exchange, Reply
+from groundplane.api.limits import Limits, collection_route
+from groundplane.errors import Forbidden, NotFound, Unavailable
+from groundplane.security.addresses import client_ip, covers
+from groundplane.security.ids import request_id
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+    from litestar.types import HTTPScope, Message, Receive, Scope, Send
+
+    from groundplane.services import Services
+
+Header: TypeAlias = tuple[bytes, bytes]
+
+SECURITY_HEADERS: tuple[Header, ...] = (
+    (b"x-xss-protection", b"1; mode=block"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+)
+Handler: TypeAlias = "Callable[[Exchange, Services], Awaitable[Reply]]"
+DEFAULT_BATCH_BODY = 128 * 1024 * 1024  # bytes
+
+
+def encoded(headers: Sequence[tuple[str, str]]) -> list[Header]:
+    """Headers as ASGI wants them, with lower-case names."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
+
+
+class Gateway:
+    """Wraps the Litestar application; `records` and `batch` answer their endpoints without it.
+
+    Give it the services with `attach` before it is asked anything (it answers 503 until then).
+    """
+
+    def __init__(
+        self,
+        inner: Litestar,
+        *,
+        records: Handler,
+        batch: Handler,
+        origins: Sequence[str] = ("*",),
+        max_body: int = DEFAULT_MAX_BODY,
+    ) -> None:
+        self.inner = inner
+        self._records = records
+        self._batch = batch
+        self._max_body = max_body
+        self._cors = Cors(origins)
+        self._services: Services | None = None
+        self._limits: Limits | None = None
+
+    def attach(self, services: Services) -> None:
+        """Start to answer with these parts."""
+        self.inner.state.services = services
+        self._limits = Limits(services.db, services.settings)
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind: str = scope["type"]
+        if kind == "http":
+            await self._http(cast("HTTPScope", scope), receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+        else:
+            await self.inner(scope, receive, send)
+
+    async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive)
+        exchange.request_id = request_id()
+        exchange.max_body = self._max_body
+        headers = [(b"x-request-id", exchange.request_id.encode())]
+        if (clean := clean_path(exchange)) is not None:
+            await put_out(redirect(clean, exchange), headers, exchange, send)
+            return
+        headers += self._cors.headers(
+            exchange.method,
+            exchange.headers.get("origin", ""),
+            exchange.headers.get("access-control-request-headers"),
+        )
+        if exchange.method == "OPTIONS":
+            await put_out(Reply(204), headers, exchange, send)
+            return
+        try:
+            await self._answer(exchange, headers, scope, receive, send)
+        except Disconnected:
+            return
+        finally:
+            exchange.close()
+
+    async def _answer(
+        self,
+        exchange: Exchange,
+        headers: list[Header],
+        scope: HTTPScope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        try:
+            services = await self._admit(exchange)
+            match exchange.segments:
+                case ("api", "collections", _, "records") | ("api", "collections", _, "records", _):
+                    reply = await self._records(exchange, services)
+                case ("api", "batch"):
+                    reply = await self._batch(exchange, services)
+                case _:
+                    await self._litestar(exchange, headers, scope, receive, send)
+                    return
+        except Disconnected:
+            raise
+        except Exception as error:  # noqa: BLE001  # nothing may get past this without an answer
+            reply = failure_reply(error, exchange)
+        await put_out(reply, [*headers, *SECURITY_HEADERS], exchange, send)
+
+    async def _admit(self, exchange: Exchange) -> Services:
+        """Find out who asks and from where; refuse what the settings refuse."""
+        services, limits = self._services, self._limits
+        if services is None or limits is None:
+            raise Unavailable()
+        exchange.limits = limits
+        settings = services.settings.current
+        proxy = settings.trusted_proxy
+        exchange.ip = client_ip(
+            exchange.remote_ip,
+            (exchange.last_header(name) for name in proxy.headers),
+            leftmost=proxy.use_leftmost_ip,
+        )
+        if token := token_of(exchange.headers.get("authorization", "")):
+            exchange.caller = await services.auth.callers.caller(token)
+        if (
+            settings.superuser_ips
+            and exchange.caller is not None
+            and exchange.caller.is_superuser
+            and not covers(settings.superuser_ips, exchange.ip)
+        ):
+            raise Forbidden()
+        match exchange.segments:
+            case ("api", "collections", _, "records") | ("api", "collections", _, "records", _):
+                # These know their collection's limits and check them themselves, in their own order.
+                return services
+            case ("api", "batch"):
+                exchange.max_body = settings.batch.max_body_size or DEFAULT_BATCH_BODY
+        route = collection_route("GET" if exchange.method == "HEAD" else exchange.method, exchange.segments)
+        if route is None:
+            await limits.check_path(exchange)
+        else:
+            collection = services.schema.current.find(
+                route.collection, "Missing or invalid collection context."
+            )
+            await limits.check_action(exchange, collection, *route.tags)
+        exchange.check_declared_size()
+        return services
+
+    async def _litestar(
+        self,
+        exchange: Exchange,
+        headers: list[Header],
+        scope: HTTPScope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        if len(exchange.segments) > 1 and exchange.segments[-1] == "" and exchange.segments[0] == "api":
+            raise NotFound()  # Litestar would take a trailing slash for none
+        inner: dict[str, Any] = dict(scope)
+        inner[SCOPE_KEY] = exchange
+        # Each part stays one part, whatever it is made of: an encoded slash stays encoded here.
+        inner["path"] = "/" + "/".join(part.replace("/", "%2F") for part in exchange.segments)
+        inner["raw_path"] = exchange.raw_path.encode("latin-1", "replace")
+        if exchange.method == "HEAD":
+            inner["method"] = "GET"
+        extra = [*headers, *SECURITY_HEADERS]
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]} | exchange.left_out
+                added = [(name, value) for name, value in extra if name not in present or name == b"vary"]
+                message["headers"] = [*message["headers"], *added]
+            elif exchange.method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        await self.inner(inner, receive, send_on)  # type: ignore[arg-type]  # a copy of the scope with our key
+
+
+def clean_path(exchange: Exchange) -> str | None:
+    """The path without empty, `.` and `..` parts when it has any; None when it is clean."""
+    path = exchange.raw_path
+    parts = path.split("/")[1:]
+    if path.startswith("/") and not any(part in (".", "..") for part in parts) and "" not in parts[:-1]:
+        return None
+    clean = "/" + posixpath.normpath("/" + path).strip("/")
+    return clean + "/" if path.endswith("/") and clean != "/" else clean
+
+
+def redirect(path: str, exchange: Exchange) -> Reply:
+    """Send the client to the clean path; a backslash is written so that no browser takes it for a slash."""
+    target = quote(path, safe="/%:@!$&'()*+,;=~-._")
+    if exchange.raw_query:
+        target += "?" + quote(exchange.raw_query.decode("latin-1"), safe="/?%:@!$&'()*+,;=~-._[]")
+    page = f'<a href="{html.escape(target)}">Temporary Redirect</a>.\n\n'
+    return Reply(307, page.encode(), (("Location", target),), "text/html; charset=utf-8")
+
+
+async def put_out(reply: Reply, general: list[Header], exchange: Exchange, send: Send) -> None:
+    """Send a whole answer: the reply's own headers before the general ones, no body to HEAD or with 204."""
+    headers = general
+    if reply.headers:
+        own = encoded(reply.headers)
+        names = {name for name, _ in own}
+        headers = [*own, *(header for header in general if header[0] not in names or header[0] == b"vary")]
+    if reply.status not in (204, 304):
+        headers.append((b"content-type", reply.content_type.encode("latin-1", "replace")))
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    body = b"" if exchange.method == "HEAD" or reply.status in (204, 304) else reply.body
+    await send({"type": "http.response.body", "body": body, "more_body": False})

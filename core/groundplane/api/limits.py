@@ -1,0 +1,148 @@
+"""Rate limits: which rule applies to a request, and counters that all processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from groundplane.api.exchange import Exchange
+from groundplane.db.engine import Database
+from groundplane.db.sql import load_queries
+from groundplane.errors import TooManyRequests
+from groundplane.schema.collection import Collection
+from groundplane.security.addresses import covers
+from groundplane.settings.service import Settings
+from groundplane.settings.values import RateLimitRule
+
+QUERIES = load_queries("groundplane.api", "limits.sql")
+
+# Routes below /api/collections/{c}/ that are limited as an action of the collection, by method and last part.
+ACTIONS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("GET", "auth-methods"): ("listAuthMethods",),
+    ("POST", "auth-refresh"): ("authRefresh",),
+    ("POST", "auth-with-oauth2"): ("authWithOAuth2", "auth"),
+    ("POST", "auth-with-otp"): ("authWithOTP", "auth"),
+    ("POST", "auth-with-password"): ("authWithPassword", "auth"),
+    ("POST", "confirm-email-change"): ("confirmEmailChange",),
+    ("POST", "confirm-password-reset"): ("confirmPasswordReset",),
+    ("POST", "confirm-verification"): ("confirmVerification",),
+    ("POST", "request-email-change"): ("requestEmailChange",),
+    ("POST", "request-otp"): ("requestOTP",),
+    ("POST", "request-password-reset"): ("requestPasswordReset",),
+    ("POST", "request-verification"): ("requestVerification",),
+}
+FILE_TAGS = ("file",)
+
+MAX_COUNT = 2**31 - 2  # what a counter's column holds, and one more
+SWEEP_EVERY = 1000  # counted requests, on average, between two removals of counters nobody uses
+SWEEP_AFTER_S = 3600
+
+
+class CollectionRoute(NamedTuple):
+    """A path that is an action of one collection: its name or id in the path, and the action's tags."""
+
+    collection: str
+    tags: tuple[str, ...]
+
+
+def collection_route(method: str, segments: Sequence[str]) -> CollectionRoute | None:
+    """Recognise the sign-in endpoints and file downloads; record endpoints limit themselves."""
+    match segments:
+        case ["api", "collections", name, action] if tags := ACTIONS.get((method, action)):
+            return CollectionRoute(name, tags)
+        case ["api", "files", name, _, _] if method == "GET":
+            return CollectionRoute(name, FILE_TAGS)
+    return None
+
+
+def eligible(rule: RateLimitRule, *, signed_in: bool) -> bool:
+    return rule.audience in ("", "@auth" if signed_in else "@guest")
+
+
+def find_rule(
+    rules: Sequence[RateLimitRule], labels: Iterable[str], *, signed_in: bool
+) -> RateLimitRule | None:
+    """The one rule that applies: for each label an exact one, then the first prefix (contract, auth §4.5)."""
+    for label in labels:
+        for rule in rules:
+            if rule.label == label and eligible(rule, signed_in=signed_in):
+                return rule
+        for rule in rules:
+            if (
+                rule.label.endswith("/")
+                and f"{label}/".startswith(rule.label)
+                and eligible(rule, signed_in=signed_in)
+            ):
+                return rule
+    return None
+
+
+class Limits:
+    """Counts requests in fixed windows, in a table that all processes share.
+
+    The counters carry the version of the settings, so a save starts all of them anew, everywhere.
+    Nothing is asked of the database while rate limits are off.
+    """
+
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db = db
+        self._settings = settings
+
+    async def check_path(self, exchange: Exchange) -> None:
+        """Count a request to a plain path; raises TooManyRequests."""
+        if not self._applies(exchange):
+            return
+        labels = (f"{exchange.method} {exchange.path}", exchange.path)
+        rule = self._find(labels, exchange)
+        if rule is not None:
+            await self._take(f"{rule.label} {rule.audience}", rule, exchange.ip)
+
+    async def check_action(
+        self,
+        exchange: Exchange,
+        collection: Collection,
+        *tags: str,
+        method: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        """Count an action on a collection; raises TooManyRequests.
+
+        `tags` as in the contract (`create`, `authWithPassword` and `auth`, …); `method` and `path` are those
+        of a batch item. Counted on a connection of its own: a batch that is rolled back has still been asked.
+        """
+        if not self._applies(exchange):
+            return
+        path = exchange.path if path is None else path
+        labels = (
+            *(f"{collection.name}:{tag}" for tag in tags),
+            *(f"*:{tag}" for tag in tags),
+            f"{exchange.method if method is None else method} {path}",
+            path,
+        )
+        rule = self._find(labels, exchange)
+        if rule is not None:
+            await self._take(f"@{collection.id} {' '.join(tags)} {rule.audience}", rule, exchange.ip)
+
+    def _applies(self, exchange: Exchange) -> bool:
+        limits = self._settings.current.rate_limits
+        return (
+            limits.enabled
+            and not (exchange.caller is not None and exchange.caller.is_superuser)
+            and not covers(limits.excluded_ips, exchange.ip)
+        )
+
+    def _find(self, labels: Iterable[str], exchange: Exchange) -> RateLimitRule | None:
+        rules = self._settings.current.rate_limits.rules
+        return find_rule(rules, labels, signed_in=exchange.caller is not None)
+
+    async def _take(self, bucket: str, rule: RateLimitRule, ip: str) -> None:
+        limits = min(rule.max_requests, MAX_COUNT), min(rule.duration, MAX_COUNT)
+        taking = self._db.fetchval(QUERIES["take"], self._settings.version, bucket, ip, *limits)
+        # Another task is outside of this one's transaction, and so uses a connection of its own.
+        allowed = await (asyncio.create_task(taking) if self._db.in_transaction else taking)
+        if random.random() * SWEEP_EVERY < 1:  # noqa: S311  # only chooses when to tidy up
+            await self._db.execute(QUERIES["sweep"], SWEEP_AFTER_S)
+        if not allowed:
+            raise TooManyRequests()

@@ -1,0 +1,167 @@
+"""/api/collections/{collection}/records[/{id}]"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from groundplane.api.exchange import DEFAULT_MAX_BODY, Exchange, Reply
+from groundplane.api.params import fields_param
+from groundplane.api.response import NO_CONTENT, json_reply
+from groundplane.context import RequestInfo
+from groundplane.errors import Invalid, NotFound
+from groundplane.records.service import NO_VIEWS, Answer
+from groundplane.records.throttle import EmptyAnswers
+from groundplane.records.values import Submitted
+from groundplane.records.wire import encode_ready
+from groundplane.schema.collection import Collection
+from groundplane.schema.fields.editor import EditorField
+from groundplane.schema.fields.file import FileField
+from groundplane.schema.fields.json import JsonField
+
+if TYPE_CHECKING:
+    from groundplane.services import Services
+
+LIMITED_CONTEXT = "Missing or invalid collection context."
+DEFAULT_EDITOR_SIZE = 5 << 20  # bytes
+BODY_LIMITS = "body limits"  # kept in `schema.plans` under this name, by collection id
+
+empty_answers = EmptyAnswers()
+
+
+async def handle_records(exchange: Exchange, services: Services) -> Reply:
+    """Answer a request to a collection's records, checking in the contract's order (records §1.2)."""
+    name, record_id = exchange.segments[2], exchange.segments[4:]
+    match exchange.method, len(record_id):
+        case "GET" | "HEAD", 0:
+            return await list_records(exchange, services, name)
+        case "GET" | "HEAD", 1:
+            return await view_record(exchange, services, name, record_id[0])
+        case "POST", 0:
+            return await create_record(exchange, services, name)
+        case "PATCH", 1:
+            return await update_record(exchange, services, name, record_id[0])
+        case "DELETE", 1:
+            return await delete_record(exchange, services, name, record_id[0])
+    raise NotFound()
+
+
+async def list_records(exchange: Exchange, services: Services, name: str) -> Reply:
+    """List the records that the caller's list rule lets through."""
+    collection = services.schema.current.find(name)
+    await exchange.limits.check_action(exchange, collection, "list")
+    info = await read_info(exchange)
+    page = await services.records.page(collection.id, exchange.query, info)
+    if not page["items"] and collection.list_rule and exchange.query.get("filter") and not info.is_superuser:
+        await empty_answers.noted(collection.id, exchange.ip)
+    return reply(page, exchange)
+
+
+async def view_record(exchange: Exchange, services: Services, name: str, record_id: str) -> Reply:
+    """Show one record that the view rule lets through."""
+    collection = services.schema.current.find(name)
+    await exchange.limits.check_action(exchange, collection, "view")
+    refuse_empty(record_id)
+    info = await read_info(exchange)
+    return answered(await services.records.view(collection.id, record_id, exchange.query, info), exchange)
+
+
+async def create_record(exchange: Exchange, services: Services, name: str) -> Reply:
+    """Create a record; repeated under one Idempotency-Key it is created once."""
+    collection = check_size(exchange, services, name)
+    refuse_view(collection)
+    await exchange.limits.check_action(exchange, collection, "create")
+    values, uploads = await exchange.form()
+    answer = await services.records.create(
+        collection.id,
+        Submitted(values, uploads),
+        exchange.query,
+        exchange.info(),
+        idempotency_key=exchange.headers.get("idempotency-key", ""),
+    )
+    return answered(answer, exchange)
+
+
+async def update_record(exchange: Exchange, services: Services, name: str, record_id: str) -> Reply:
+    """Change fields of a record, of the version in If-Match if there is one."""
+    collection = check_size(exchange, services, name)
+    refuse_view(collection)
+    await exchange.limits.check_action(exchange, collection, "update")
+    refuse_empty(record_id)
+    values, uploads = await exchange.form()
+    answer = await services.records.update(
+        collection.id,
+        record_id,
+        Submitted(values, uploads),
+        exchange.query,
+        exchange.info(),
+        if_match=exchange.headers.get("if-match", ""),
+    )
+    return answered(answer, exchange)
+
+
+async def delete_record(exchange: Exchange, services: Services, name: str, record_id: str) -> Reply:
+    """Delete a record with what follows from it."""
+    collection = services.schema.current.find(name)
+    refuse_view(collection)
+    await exchange.limits.check_action(exchange, collection, "delete")
+    refuse_empty(record_id)
+    info = await read_info(exchange)
+    if_match = exchange.headers.get("if-match", "")
+    await services.records.delete(collection.id, record_id, info, if_match=if_match)
+    return NO_CONTENT
+
+
+def refuse_view(collection: Collection) -> None:
+    if collection.is_view:
+        raise Invalid(NO_VIEWS)
+
+
+def refuse_empty(record_id: str) -> None:
+    if not record_id:
+        raise NotFound()
+
+
+def check_size(exchange: Exchange, services: Services, name: str) -> Collection:
+    """Find the collection and refuse a body that says it is larger than its fields could fill."""
+    schema = services.schema.current
+    collection = schema.find(name, LIMITED_CONTEXT)
+    limits = schema.plans.setdefault(BODY_LIMITS, {})
+    limit = limits.get(collection.id)
+    if not isinstance(limit, int):
+        limit = limits[collection.id] = body_limit(collection)
+    exchange.max_body = limit
+    exchange.check_declared_size()
+    return collection
+
+
+def body_limit(collection: Collection) -> int:
+    """The largest body of a create or update in bytes (contract, records §2.3)."""
+    total = DEFAULT_MAX_BODY
+    for field in collection.fields:
+        match field:
+            case FileField():
+                total += field.size_limit * max(field.max_select, 1)
+            case EditorField():
+                total += field.max_size or DEFAULT_EDITOR_SIZE
+            case JsonField():
+                total += field.size_limit
+    return total
+
+
+async def read_info(exchange: Exchange) -> RequestInfo:
+    """The request as rules see it, with a body if it has one; most reads have none."""
+    if exchange.declared_size or "transfer-encoding" in exchange.headers:
+        return exchange.info(body=(await exchange.form()).values)
+    return exchange.info()
+
+
+def answered(answer: Answer, exchange: Exchange) -> Reply:
+    headers = (("ETag", answer.etag),) if answer.etag else ()
+    return reply(answer.record, exchange, headers)
+
+
+def reply(value: Any, exchange: Exchange, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    fields = fields_param(exchange)
+    if fields:
+        return json_reply(value, fields=fields, headers=headers)
+    return Reply(200, encode_ready(value), headers)

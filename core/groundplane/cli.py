@@ -1,0 +1,451 @@
+"""The command line: reads arguments, calls services, says what came of it.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 there is a difference (`plan`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+
+import rich_click as click
+from click import get_current_context
+
+from groundplane import __version__
+
+# Everything else is imported by the command that needs it, so that `--help` answers at once.
+if TYPE_CHECKING:
+    from groundplane.config import Config
+    from groundplane.services import Services
+
+DIFFERENT = 3
+Result = TypeVar("Result")
+Command = Callable[..., Any]
+
+click.rich_click.USE_RICH_MARKUP = False
+click.rich_click.SHOW_ARGUMENTS = True
+
+
+def fail(sentence: str) -> NoReturn:
+    """End the command with a sentence for the person at the terminal, and exit code 1."""
+    click.echo(f"Error: {sentence}", err=True)
+    sys.exit(1)
+
+
+def options(command: Command) -> Command:
+    """Add what every command that works on an installation takes, and pass it on as `config`."""
+
+    @click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        help="TOML file; default groundplane.toml.",
+    )
+    @click.option("--data-dir", help="Folder of the embedded database and of files; default gp_data.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, config_file: Path | None, data_dir: str | None, **more: Any) -> Any:
+        flags = {"data_dir": data_dir} | {
+            f"server.{name}": more.pop(name, None) for name in ("host", "port", "workers")
+        }
+        get_current_context().obj = flags
+        return command(*args, config=configured(config_file, flags), config_file=config_file, **more)
+
+    return wrapped
+
+
+def configured(file: Path | None, flags: dict[str, Any]) -> Config:
+    from groundplane.config import ConfigError, load_config
+
+    try:
+        return load_config(file, flags=flags)
+    except ConfigError as error:
+        fail(str(error))
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's work; failures that explain themselves end it with their sentence."""
+    from groundplane.supervisor import CannotStart, is_for_people
+
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        fail("Interrupted; what was not finished was not kept.")
+    except Exception as error:
+        if isinstance(error, CannotStart) or is_for_people(error):
+            fail(explained(error))
+        raise
+
+
+def explained(error: Exception) -> str:
+    """The message, and for a refused value the fields it is about."""
+    from groundplane.errors import FieldError, GroundplaneError
+
+    lines = [str(error)]
+
+    def add(data: Any, path: str) -> None:
+        for key, value in data.items():
+            name = f"{path}.{key}" if path else str(key)
+            if isinstance(value, FieldError):
+                lines.append(f"  {name}: {value.message}")
+            elif isinstance(value, dict):
+                add(value, name)
+
+    if isinstance(error, GroundplaneError):
+        add(dict(error.data), "")
+    return "\n".join(lines)
+
+
+@asynccontextmanager
+async def installation(config: Config) -> AsyncIterator[Services]:
+    """Open the parts on the configured database, beside a running server or alone."""
+    from groundplane.app import open_services
+    from groundplane.log import set_up_logging
+    from groundplane.supervisor import database_of
+
+    set_up_logging(config.log)
+    async with database_of(config) as (url, _), open_services(config, url, small=True) as services:
+        yield services
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+def groundplane() -> None:
+    """A backend in one command: collections, rules, sign-in and files on PostgreSQL."""
+
+
+@groundplane.command()
+@click.option("--host", help="Address to listen on; default 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; default 8090.")
+@click.option(
+    "--workers", callback=lambda *a: worker_number(a[2]), help="Number of web processes, or `auto`."
+)
+@click.option("--dev", is_flag=True, help="Apply the configuration file again whenever it changes.")
+@options
+def serve(config: Config, config_file: Path | None, dev: bool) -> None:
+    """Start the server."""
+    from groundplane.config import DEFAULT_FILE, load_config
+    from groundplane.log import set_up_logging
+    from groundplane.supervisor import Supervisor
+
+    set_up_logging(config.log)
+    flags = get_current_context().obj
+
+    def again() -> Config:
+        return load_config(config_file, flags=flags)
+
+    async def work() -> None:
+        supervisor = Supervisor(
+            config, say=click.echo, watched=(config_file or DEFAULT_FILE) if dev else None, reload=again
+        )
+        await supervisor.run()
+
+    run(work())
+
+
+def worker_number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise click.BadParameter("a number from 1, or auto")
+    return int(text)
+
+
+@groundplane.command()
+@click.option("--sql", is_flag=True, help="Also show the statements.")
+@options
+def plan(config: Config, config_file: Path | None, sql: bool) -> None:
+    """Show what differs between the file and the database; exit code 3 when something does."""
+    from groundplane.collections.file import read_document
+
+    async def work() -> int:
+        async with installation(config) as services:
+            found = await services.planner.plan(read_document(config.declared))
+        if not found.steps:
+            click.echo("The database is as the file says.")
+            return 0
+        click.echo(found.render(with_sql=sql))
+        return DIFFERENT
+
+    sys.exit(run(work()))
+
+
+@groundplane.command()
+@click.option("--allow-destructive", is_flag=True, help="Also do what destroys data.")
+@options
+def apply(config: Config, config_file: Path | None, allow_destructive: bool) -> None:
+    """Bring the database to what the file says, in one transaction."""
+    from groundplane.collections.file import read_document
+
+    async def work() -> None:
+        async with installation(config) as services:
+            done = await services.planner.apply(
+                read_document(config.declared), allow_destructive=allow_destructive
+            )
+        click.echo(done.render() if done.steps else "The database is as the file says.")
+
+    run(work())
+
+
+@groundplane.command()
+@options
+def pull(config: Config, config_file: Path | None) -> None:
+    """Write the database's collections into the file, and the settings that it has; comments stay."""
+    from groundplane.collections.pull import pulled
+    from groundplane.config import DEFAULT_FILE
+    from groundplane.settings.values import to_json
+
+    file = config_file or DEFAULT_FILE
+
+    async def work() -> str:
+        async with installation(config) as services:
+            settings = to_json(services.settings.current)
+            before = file.read_text(encoding="utf-8") if file.exists() else ""
+            after = pulled(before, services.schema.current, settings)
+        if after == before:
+            return f"{file} is as the database."
+        write_whole(file, after)
+        return f"{file} was written."
+
+    click.echo(run(work()))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file at once, so that an interruption leaves the old or the new one."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        if file.exists():
+            os.chmod(partial, file.stat().st_mode & 0o777)
+        partial.replace(file)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}.")
+
+
+@groundplane.group()
+def superuser() -> None:
+    """Make, list and remove superusers."""
+
+
+@superuser.command()
+@click.argument("email")
+@click.argument("password", required=False)
+@options
+def upsert(config: Config, config_file: Path | None, email: str, password: str | None) -> None:
+    """Make a superuser, or give an existing one a new password (asked for when left out)."""
+    if password is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError("Give the password as the second argument, or run this on a terminal.")
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+
+    async def work() -> bool:
+        async with installation(config) as services:
+            return await services.superusers.upsert(email, str(password))
+
+    is_new = run(work())
+    click.echo(f"Superuser {email} was {'made' if is_new else 'given the new password'}.")
+
+
+@superuser.command("list")
+@options
+def list_superusers(config: Config, config_file: Path | None) -> None:
+    """List superusers, oldest first."""
+    from groundplane.clock import wire_date
+
+    async def work() -> list[str]:
+        async with installation(config) as services:
+            return [f"{each.email}  {wire_date(each.created)}" for each in await services.superusers.all()]
+
+    for line in run(work()) or ["There is no superuser yet."]:
+        click.echo(line)
+
+
+@superuser.command()
+@click.argument("email")
+@options
+def delete(config: Config, config_file: Path | None, email: str) -> None:
+    """Remove a superuser; the last one stays."""
+
+    async def work() -> None:
+        async with installation(config) as services:
+            await services.superusers.delete(email)
+
+    run(work())
+    click.echo(f"Superuser {email} was deleted.")
+
+
+class ImportGroup(click.RichGroup):
+    """`import pocketbase DIR` is a command of its own, any other word is a file."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not {"-h", "--help"} & set(args):
+            args = ["file", *args]
+        return super().parse_args(ctx, args)
+
+
+@groundplane.group("import", cls=ImportGroup)
+def import_() -> None:
+    """Bring in data from elsewhere: a PocketBase folder, or a FILE (CSV, JSON, NDJSON, SQLite)."""
+
+
+@import_.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would come in.")
+@click.option("--merge", is_flag=True, help="Add to a database that has collections or records already.")
+@click.option("--encryption-key", default="", help="The 32 characters with which the settings are encrypted.")
+@options
+def pocketbase(
+    config: Config, config_file: Path | None, folder: Path, dry_run: bool, merge: bool, encryption_key: str
+) -> None:
+    """Import a PocketBase folder: collections, records, files, accounts, settings."""
+    from groundplane.imports.pocketbase import PocketBaseOptions, Target, import_pocketbase
+
+    wanted = PocketBaseOptions(folder=folder, dry_run=dry_run, merge=merge, encryption_key=encryption_key)
+
+    async def work() -> list[str]:
+        async with installation(config) as services:
+            target = Target(services.db, services.collections, services.settings, services.files.storage)
+            with Progress() as progress:
+                return (await import_pocketbase(wanted, target, progress)).lines()
+
+    for line in run(work()):
+        click.echo(line)
+
+
+@import_.command("file")
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--collection", default="", help="Where the rows go; default is the file's name.")
+@click.option(
+    "--format", "format_", type=click.Choice(["csv", "json", "ndjson", "sqlite"]), help="Default: by name."
+)
+@click.option("--table", default="", help="Which table of a SQLite file.")
+@click.option("--schema-out", type=click.Path(path_type=Path), help="Only write the inferred fields as TOML.")
+@click.option(
+    "--schema", type=click.Path(exists=True, path_type=Path), help="Take the fields of this TOML file."
+)
+@click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="What a bad row does.")
+@click.option("--id-field", default="", help="The key whose values become record ids.")
+@click.option(
+    "--relation", "relations", multiple=True, metavar="KEY=COLLECTION.FIELD", help="What a key refers to."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would come in.")
+@options
+def import_file(
+    config: Config, config_file: Path | None, path: Path, collection: str, format_: str | None, **more: Any
+) -> None:
+    """Import the rows of a file into a collection, which is made when it is not there."""
+    from groundplane.imports.tables import TableOptions, TableTarget, import_table
+
+    relations = dict(pair.partition("=")[::2] for pair in more.pop("relations"))
+    if not all(relations.values()):
+        raise click.BadParameter("write it as KEY=COLLECTION.FIELD", param_hint="--relation")
+    wanted = TableOptions(
+        file=path,
+        collection=collection or named_after(path),
+        format=format_ or "",
+        relations=relations,
+        **more,
+    )
+
+    async def work() -> list[str]:
+        async with installation(config) as services:
+            with Progress() as progress:
+                target = TableTarget(services.db, services.collections)
+                return (await import_table(wanted, target, progress)).lines()
+
+    for line in run(work()):
+        click.echo(line)
+
+
+def named_after(path: Path) -> str:
+    """A collection's name made of a file's."""
+    name = "".join(char if char.isascii() and char.isalnum() else "_" for char in path.stem).strip("_")
+    return f"t_{name}" if not name or name[0].isdigit() else name
+
+
+class Progress:
+    """Shows how far a long piece of work is: a bar on a terminal, a line per step elsewhere."""
+
+    def __init__(self) -> None:
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        if sys.stderr.isatty():
+            from rich import progress
+            from rich.console import Console
+
+            self._bars = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._bars is not None:
+            task = self._tasks.get(what)
+            if task is None:
+                task = self._tasks[what] = self._bars.add_task(what, total=total or None)
+            self._bars.update(task, completed=done, total=total or None)
+        elif what not in self._tasks:
+            self._tasks[what] = what
+            click.echo(f"{what} …", err=True)
+
+
+@groundplane.command()
+@click.option("--all", "everything", is_flag=True, help="Also what only superusers may use.")
+@options
+def openapi(config: Config, config_file: Path | None, everything: bool) -> None:
+    """Print the OpenAPI document of this installation."""
+    from groundplane.api.openapi import document
+
+    async def work() -> bytes:
+        async with installation(config) as services:
+            return document(services.schema.current, everything=everything)
+
+    click.echo(run(work()).decode())
+
+
+@groundplane.command()
+@options
+def doctor(config: Config, config_file: Path | None) -> None:
+    """Look for what is wrong with this installation; exit code 1 when something is."""
+    from groundplane.doctor import examine
+
+    async def work() -> bool:
+        sound = True
+        async for finding in examine(config):
+            sound = sound and finding.sound
+            click.echo(f"{'ok   ' if finding.sound else 'WRONG'} {finding.text}")
+        return sound
+
+    if not run(work()):
+        sys.exit(1)
+
+
+@groundplane.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(__version__)
+
+
+def main() -> NoReturn:
+    """The `groundplane` command."""
+    groundplane(prog_name="groundplane")
+    raise SystemExit(0)

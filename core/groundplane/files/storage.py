@@ -1,0 +1,100 @@
+"""What a file store must do: bytes under keys, with a content type and the name the client gave."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+CHUNK_BYTES = 256 * 1024
+MAX_KEY_BYTES = 1024
+ATTRS_SUFFIX = ".attrs"  # side files of a local store; reserved in every store so that files can move
+DEFAULT_TYPE = "application/octet-stream"
+
+
+class FileMissing(Exception):
+    """There is nothing under the key."""
+
+
+class BadKey(ValueError):
+    """The key cannot name a file: an empty or dotted part, a NUL byte, or the reserved suffix."""
+
+
+class StorageFailed(Exception):
+    """The store could not do its work (no space, no connection, no permission); the message is for logs."""
+
+
+class FileInfo(msgspec.Struct, frozen=True):
+    """What is known of a stored file; `size` in bytes, `modified` in UTC, whole seconds."""
+
+    size: int
+    modified: datetime
+    content_type: str = DEFAULT_TYPE
+    original_name: str = ""
+
+
+class FileStorage(Protocol):
+    """A store of files. Keys are relative paths with `/`; every method refuses bad ones with BadKey.
+
+    A file becomes visible under its key whole or not at all, and is on disk when `put` returns. Methods
+    raise StorageFailed when the store does not work.
+    """
+
+    async def put(
+        self,
+        key: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        content_type: str = "",
+        original_name: str = "",
+    ) -> None:
+        """Store the bytes, replacing an earlier file."""
+        ...
+
+    async def stat(self, key: str) -> FileInfo:
+        """Describe a file; raises FileMissing."""
+        ...
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `start` (to the end when None); raises FileMissing at the first step."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove one file; removing what is not there is no error."""
+        ...
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """Remove every file whose key starts with `prefix`, which ends in `/`."""
+        ...
+
+    def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        """Yield the keys that start with `prefix`, sorted; an empty one means all."""
+        ...
+
+
+def checked_key(key: str) -> str:
+    """Return the key if it can name a file, else raise BadKey. No part may lead out of the store."""
+    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES or key.endswith(ATTRS_SUFFIX):
+        raise BadKey("the key is too long or has the reserved suffix")
+    return checked_path(key)
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return a prefix that names a folder, else raise BadKey; never the whole store."""
+    if not prefix.endswith("/"):
+        raise BadKey("a prefix ends with a slash")
+    checked_path(prefix[:-1])
+    return prefix
+
+
+def checked_path(path: str) -> str:
+    for part in path.split("/"):
+        if part in ("", ".", "..") or "\x00" in part or "\\" in part:
+            raise BadKey("the key has an impossible part")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise BadKey("the key is not text") from None
+    return path

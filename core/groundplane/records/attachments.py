@@ -1,0 +1,150 @@
+"""Files named in records: checked, stored before the row is written, removed when it is not or no more."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from groundplane.db.engine import Database
+from groundplane.errors import FieldError
+from groundplane.files.mime import accepts
+from groundplane.files.service import Files
+from groundplane.records.plan import Plan
+from groundplane.records.values import NewFile
+from groundplane.schema.fields.file import FileField
+
+MAX_NAME = 150
+MAX_SHOWN_NAME = 250
+MAX_SHOWN_CLIENT_NAME = 300
+SAFE_NAME = re.compile(r"[^./\\][^/\\]*")
+
+
+class Uploads:
+    """What was stored for a change that is not committed yet."""
+
+    def __init__(self) -> None:
+        self.stored: list[tuple[str, str, str]] = []
+        self.kept = False
+
+    def keep(self) -> None:
+        """Say that all is done but the commit: from here on, files stay even when the outcome is unknown.
+
+        A commit whose answer was lost may have happened, and an orphan is better than a missing file.
+        """
+        self.kept = True
+
+
+_uploads: ContextVar[Uploads | None] = ContextVar("uploads", default=None)
+
+
+@asynccontextmanager
+async def undone_on_failure(files: Files) -> AsyncIterator[Uploads]:
+    """Remove what was uploaded inside when the block fails; an inner block leaves that to the outer one."""
+    outer = _uploads.get()
+    if outer is not None:
+        yield Uploads()
+        return
+    uploads = Uploads()
+    token = _uploads.set(uploads)
+    try:
+        yield uploads
+    except BaseException:
+        if not uploads.kept:
+            await asyncio.shield(remove_all(files, uploads.stored))
+        raise
+    finally:
+        _uploads.reset(token)
+
+
+async def remove_all(files: Files, stored: Sequence[tuple[str, str, str]]) -> None:
+    for collection_id, record_id, name in stored:
+        await files.delete_file(collection_id, record_id, name)
+
+
+def names_of(value: Any) -> list[str]:
+    """A file field's value as a list, whether it is single or multiple."""
+    if isinstance(value, str):
+        return [value] if value else []
+    return list(value)
+
+
+def check_files(field: FileField, value: Any, before: Any) -> FieldError | None:
+    """Check a file field in the order of the contract (files §2.3)."""
+    names = names_of(value)
+    if not names:
+        return field.check(value)
+    known = set(names_of(before)) if before else set()
+    unknown = [name for name in names if not isinstance(name, NewFile) and name not in known]
+    if unknown:
+        shown = [cut(name, MAX_SHOWN_NAME) for name in unknown]
+        return FieldError(
+            "validation_invalid_file", f"Invalid new files: [{' '.join(shown)}].", {"invalidFiles": shown}
+        )
+    if error := field.check(value):
+        return error
+    for name in names:
+        if isinstance(name, NewFile) and (error := check_upload(field, name)):
+            return error
+    return None
+
+
+def check_upload(field: FileField, new: NewFile) -> FieldError | None:
+    if not 1 <= len(new) <= MAX_NAME:
+        message = f"The length must be between 1 and {MAX_NAME}."
+        return FieldError("validation_length_out_of_range", message, {"min": 1, "max": MAX_NAME})
+    if not SAFE_NAME.fullmatch(new):
+        return FieldError("validation_match_invalid", "Must be in a valid format.")
+    limit = field.size_limit
+    if new.upload.size > limit:
+        file = cut(new.upload.filename, MAX_SHOWN_CLIENT_NAME)
+        message = f"Failed to upload {file} - the maximum allowed file size is {limit} bytes."
+        return FieldError("validation_file_size_limit", message, {"file": file, "maxSize": limit})
+    if field.mime_types and not accepts(field.mime_types, new.content_type):
+        message = f'"{new}" mime type must be one of: {", ".join(field.mime_types)}.'
+        return FieldError("validation_invalid_mime_type", message)
+    return None
+
+
+def cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length] + "..."
+
+
+async def store_new(files: Files, plan: Plan, record: Mapping[str, Any]) -> None:
+    """Store the uploads of a record that passed its checks."""
+    uploads = _uploads.get()
+    for field in plan.file_fields:
+        for name in names_of(record[field.name]):
+            if not isinstance(name, NewFile):
+                continue
+            place = (plan.collection.id, record["id"], str(name))
+            if uploads is not None:
+                # Noted first: half of a failed upload may be there.
+                uploads.stored.append(place)
+            await files.put(
+                *place,
+                name.upload.file,
+                content_type=name.content_type,
+                client_name=name.upload.filename,
+            )
+
+
+async def remove_replaced(
+    db: Database, files: Files, plan: Plan, before: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    """After the commit, remove the files that the record no longer names."""
+    for field in plan.file_fields:
+        kept = set(names_of(record[field.name]))
+        for name in names_of(before[field.name]):
+            if name not in kept:
+                await db.after_commit(removal(files, plan.collection.id, record["id"], name))
+
+
+def removal(files: Files, collection_id: str, record_id: str, name: str) -> Any:
+    async def remove() -> None:
+        await files.delete_file(collection_id, record_id, name)
+
+    return remove

@@ -1,0 +1,43 @@
+"""The parts of a running server; all that handlers, the console and plugins receive."""
+
+from __future__ import annotations
+
+import msgspec
+
+from groundplane.auth.service import Auth
+from groundplane.auth.superusers import Superusers
+from groundplane.broker.broker import Broker
+from groundplane.collections.plan import Planner
+from groundplane.collections.service import Collections
+from groundplane.config import Config
+from groundplane.db.engine import Database
+from groundplane.files.service import Files
+from groundplane.records.service import Records
+from groundplane.schema.cache import SchemaCache
+from groundplane.settings.service import Settings
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Made by `app.py`; a call of one part inside a transaction of another joins it.
+
+    `schema`      this process's snapshot of all collections (`schema.current`)
+    `settings`    what administrators change while the server runs (`settings.current`)
+    `planner`     compares declared collections with the database
+    """
+
+    config: Config
+    db: Database
+    broker: Broker
+    schema: SchemaCache
+    settings: Settings
+    files: Files
+    collections: Collections
+    planner: Planner
+    records: Records
+    auth: Auth
+    superusers: Superusers
+
+    async def catch_up(self) -> None:
+        """Read again what messages would have told, after some may have been missed."""
+        await self.collections.refresh()
+        await self.settings.load()

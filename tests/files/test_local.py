@@ -1,0 +1,91 @@
+"""The folder store: the shared suite, and what is particular to a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from groundplane.files.local import LocalFiles
+from groundplane.files.service import Files
+from groundplane.files.storage import FileStorage, StorageFailed
+from groundplane.testing.file_storage import FileStorageSuite, chunks, keys_of, read_all
+
+
+class TestLocalFiles(FileStorageSuite):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> FileStorage:
+        return LocalFiles(tmp_path / "storage")
+
+    async def test_leaves_no_partial_file_behind(self, tmp_path: Path) -> None:
+        await LocalFiles(tmp_path).put("k", chunks(b"x"))
+        assert [path.name for path in tmp_path.iterdir()] == ["k"]
+
+    async def test_removes_folders_that_became_empty(self, tmp_path: Path) -> None:
+        storage = LocalFiles(tmp_path)
+        await storage.put("c/r/a", chunks(b"x"), content_type="text/plain")
+        await storage.put("c/r2/a", chunks(b"x"), content_type="text/plain")
+        await storage.delete("c/r/a")
+        assert [path.name for path in (tmp_path / "c").iterdir()] == ["r2"]
+
+    async def test_writes_the_side_file_of_the_layout(self, tmp_path: Path) -> None:
+        await LocalFiles(tmp_path).put("k", chunks(b"abc"), content_type="text/plain", original_name="o.txt")
+        attrs = json.loads((tmp_path / "k.attrs").read_text())
+        assert attrs["user.content_type"] == "text/plain"
+        assert attrs["user.metadata"] == {"original-filename": "o.txt"}
+        assert attrs["md5"] == "kAFQmDzST7DWlj99KOF/cg=="
+        assert set(attrs) == {
+            "md5",
+            *(
+                f"user.{name}"
+                for name in (
+                    *("cache_control", "content_disposition", "content_encoding"),
+                    *("content_language", "content_type", "metadata"),
+                )
+            ),
+        }
+
+    @pytest.mark.parametrize("attrs", ["", "not json", "[]", '{"user.content_type":5,"user.metadata":[]}'])
+    async def test_a_broken_side_file_says_nothing(self, tmp_path: Path, attrs: str) -> None:
+        (tmp_path / "k").write_bytes(b"x")
+        (tmp_path / "k.attrs").write_text(attrs)
+        info = await LocalFiles(tmp_path).stat("k")
+        assert (info.content_type, info.original_name) == ("application/octet-stream", "")
+
+    async def test_a_store_that_cannot_write_says_so(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(StorageFailed):
+            await LocalFiles(tmp_path / "file").put("k", chunks(b"x"))
+
+    async def test_a_symbolic_link_to_nowhere_is_no_file(self, tmp_path: Path) -> None:
+        (tmp_path / "k").symlink_to(tmp_path / "nowhere")
+        assert await keys_of(LocalFiles(tmp_path)) == ["k"]
+
+
+async def test_a_name_that_is_too_long_for_the_file_system_is_missing(tmp_path: Path) -> None:
+    from groundplane.files.storage import FileMissing
+
+    with pytest.raises(FileMissing):
+        await LocalFiles(tmp_path).stat("c/r/" + "n" * 400)
+
+
+async def test_removing_a_file_takes_its_thumbs(tmp_path: Path) -> None:
+    files = Files(LocalFiles(tmp_path))
+    await files.storage.put(files.key("c", "r", "a.png"), chunks(b"x"))
+    await files.storage.put(files.thumb_key("c", "r", "a.png", "100x100"), chunks(b"x"))
+    await files.storage.put(files.key("c", "r", "b.png"), chunks(b"x"))
+    await files.delete_file("c", "r", "a.png")
+    assert await keys_of(files.storage) == ["c/r/b.png"]
+
+
+async def test_a_name_that_no_file_can_have_is_removed_without_an_error(tmp_path: Path) -> None:
+    files = Files(LocalFiles(tmp_path))
+    await files.storage.put("c/r/a", chunks(b"x"))
+    for name in ("..", "../../a", "a/../b", "x\x00", ""):
+        await files.delete_file("c", "r", name)
+    await files.delete_record("c", "..")
+    await files.delete_collection("")
+    assert await read_all(files.storage, "c/r/a") == b"x"
+    shutil.rmtree(tmp_path)
