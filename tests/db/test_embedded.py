@@ -20,7 +20,6 @@ import pytest
 from groundplane.db import embedded, server_user
 from groundplane.db.embedded import BUNDLED_VERSION, EmbeddedPostgres, processes_in
 from groundplane.db.engine import DatabaseUnusable
-from groundplane.db.server_user import ServerUser, reachable_programs
 
 LIMIT_S = 60
 AS_ROOT = os.geteuid() == 0
@@ -49,9 +48,21 @@ def postmaster(folder: Path) -> int:
     return int((folder / "data" / "postmaster.pid").read_text().split("\n")[0])
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cluster that was started and stopped; making one takes longer than all that is tested with it."""
+    folder = tmp_path_factory.mktemp("made") / "pg"
+    server = EmbeddedPostgres(folder, durable=False)
+    server.start()
+    server.stop()
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "pg"
+def folder(tmp_path: Path, made_once: Path) -> Path:
+    folder = tmp_path / "pg"
+    subprocess.run(["cp", "-a", str(made_once), str(folder)], check=True)
+    return folder
 
 
 @pytest.fixture
@@ -161,6 +172,7 @@ def test_the_server_ends_with_its_killed_keeper(server: EmbeddedPostgres, folder
 
 
 def test_an_interrupted_creation_starts_afresh(server: EmbeddedPostgres, folder: Path) -> None:
+    shutil.rmtree(folder / "data")
     (folder / "data.new").mkdir(parents=True)
     (folder / "data.new" / "PG_VERSION").write_text(BUNDLED_VERSION)
     assert value(server.start(), "SELECT 1") == 1
@@ -197,13 +209,17 @@ def test_a_data_folder_that_is_a_file_is_refused_with_a_sentence(tmp_path: Path)
         ('initdb: error: could not write "x": No space left on device', "is full: free some space"),
         ('FATAL:  could not open file "x": Permission denied', "may not write in"),
         ("initdb: error: could not look up effective user ID 1234: user does not exist", "has no name"),
-        ("2026 UTC [1] FATAL:  could not load library\n", "did not start (FATAL"),
+        (
+            "2026 UTC [1] FATAL:  could not load library\n",
+            "did not start (2026 UTC [1] FATAL:  could not load",
+        ),
+        ("the last words", "did not start (the last words)"),
         ("", "it gave no reason"),
     ],
 )
 def test_a_failed_start_is_one_sentence(said: str, advice: str, folder: Path) -> None:
     sentence = embedded.complaint(said, folder)
-    assert advice in sentence.replace(" (could", " (FATAL could")
+    assert advice in sentence
     assert "\n" not in sentence
 
 
@@ -286,25 +302,28 @@ if AS_ROOT:
         assert closed.stat().st_mode & 0o777 == 0o700, "folders above are not ours to open"
         server.stop()
 
-    def test_programs_below_a_closed_folder_are_copied_to_where_the_user_may_run_them(
+    def test_programs_in_a_closed_folder_are_copied_to_where_the_user_may_run_them(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         closed = tmp_path / "closed"
-        closed.mkdir(mode=0o700)
-        (closed / "pginstall").mkdir()
-        for part in ("bin", "lib", "share"):
-            (closed / "pginstall" / part).mkdir(mode=0o700)
-        (closed / "pginstall" / "bin" / "postgres").write_text("#!/bin/sh\necho ran\n")
-        (closed / "pginstall" / "bin" / "postgres").chmod(0o700)
-        shelf = Path("/var/tmp") / f"groundplane-test-{os.getpid()}"
+        package = embedded.INSTALLED.parent
+        shutil.copytree(package, closed / package.name, symlinks=True)
+        if (libraries := package.with_name(f"{package.name}.libs")).exists():
+            shutil.copytree(libraries, closed / libraries.name, symlinks=True)
+        closed.chmod(0o700)
+        shelf = Path(tempfile.mkdtemp(prefix="groundplane-shelf-"))
+        shelf.chmod(0o755)
         monkeypatch.setattr(server_user, "PROGRAMS_FOLDER", shelf)
+        monkeypatch.setattr(embedded, "INSTALLED", closed / package.name / "pginstall")
         try:
-            found = reachable_programs(closed / "pginstall", ServerUser(NOBODY, NOBODY))
-            assert found.parent == shelf
-            again = reachable_programs(closed / "pginstall", ServerUser(NOBODY, NOBODY))
-            assert again == found
-            done = subprocess.run([found / "bin" / "postgres"], user=NOBODY, check=True, capture_output=True)
-            assert done.stdout == b"ran\n"
-            assert (found / "bin" / "postgres").stat().st_uid == 0
+            server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+            assert value(server.start(), "SELECT 1") == 1
+            program = Path(f"/proc/{postmaster(tmp_path / 'pg')}/exe").readlink()
+            assert program.is_relative_to(shelf)
+            assert program.stat().st_uid == 0
+            server.stop()
+            value(server.start(), "SELECT 1")
+            server.stop()
+            assert len(list(shelf.iterdir())) == 1, "one copy serves every start"
         finally:
-            subprocess.run(["rm", "-rf", str(shelf)], check=True)
+            shutil.rmtree(shelf)

@@ -265,14 +265,17 @@ class EmbeddedPostgres:
         }
         # -S and -I: nothing of the environment decides what this process, which may be root's, imports.
         self._keeper = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-I", "-S", keeper.__file__, str(self.folder), json.dumps(order)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-I", "-S", keeper.__file__, str(self.folder)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the users, who then let go
             env=environment(),
             cwd="/",
         )
+        if self._keeper.stdin is not None:
+            self._keeper.stdin.write(json.dumps(order).encode())
+            self._keeper.stdin.close()
 
     def _socket_folder(self, user: ServerUser | None) -> tuple[Path, str]:
         """Return where clients find the socket, and what the server calls that folder."""
@@ -384,9 +387,12 @@ def processes_in(data: Path) -> list[int]:
         return processes_by_pid_file(data)
     try:
         wanted = data.stat()
-        named = (data / "postmaster.pid").read_text().split("\n", 1)[0] if data.exists() else ""
     except OSError:
         return []
+    named = ""
+    with suppress(OSError):
+        # A server that is about to end has removed it already, and is still there.
+        named = (data / "postmaster.pid").read_text().split("\n", 1)[0]
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -431,8 +437,9 @@ def complaint(said: str, folder: Path) -> str:
             f"The user number {os.geteuid()} has no name on this machine and PostgreSQL wants one: "
             "add it to /etc/passwd, run as another user, or set database.url."
         )
-    lines = [line for line in said.splitlines() if "FATAL:" in line or "PANIC:" in line or "error:" in line]
-    reason = lines[-1].partition(": ")[2].strip() if lines else "it gave no reason"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if "FATAL:" in line or "PANIC:" in line or "error" in line.lower()]
+    reason = (telling or lines or ["it gave no reason"])[-1]
     return f"PostgreSQL in {folder} did not start ({reason}): {folder / 'server.log'} says more."
 
 

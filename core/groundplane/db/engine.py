@@ -13,6 +13,7 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from groundplane.db.failures import translated
+from groundplane.db.lanes import Lane
 from groundplane.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ Answer = TypeVar("Answer")
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
 OLDEST_VERSION = 15  # of PostgreSQL
+LANE_SIZE = 2  # connections of each lane, opened when it is first used
+LANE_TIMEOUT_S = 2  # a statement that takes longer leaves the lane to the others
 
 
 class DatabaseUnusable(Exception):
@@ -58,9 +61,20 @@ class Database:
     A task that was started inside a transaction is another task: its statements run on their own.
     """
 
-    def __init__(self, engine: PostgresEngine, *, acquire_timeout_s: float = 10) -> None:
+    def __init__(
+        self,
+        engine: PostgresEngine,
+        connect_lane: Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]],
+        *,
+        acquire_timeout_s: float = 10,
+    ) -> None:
         self.engine = engine
         self._acquire_timeout_s = acquire_timeout_s
+        # Reads outside of transactions. Pages have a lane of their own: they take much longer than one row.
+        self.rows = Lane(connect_lane, self._alone, size=LANE_SIZE)
+        self.pages = Lane(connect_lane, self._alone, size=LANE_SIZE)
+        # Inserts that need nothing but their own statement.
+        self.inserts = Lane(connect_lane, self._alone, size=LANE_SIZE)
 
     @classmethod
     async def connect(
@@ -98,7 +112,18 @@ class Database:
             )
         except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DatabaseUnusable(why_unreachable(url, error)) from error
-        database = cls(engine, acquire_timeout_s=acquire_timeout_s)
+        lane_settings = settings | {
+            "statement_timeout": str(LANE_TIMEOUT_S * 1000),
+            "extra_float_digits": "1",  # the shortest text that reads back the same
+            # A lane's statements come again and again with other values; planning costs more than running.
+            "plan_cache_mode": "force_generic_plan",
+        }
+
+        async def connect_lane() -> asyncpg.Connection[asyncpg.Record]:
+            with ours(connecting=True):
+                return await asyncpg.connect(url, server_settings=lane_settings, timeout=10)
+
+        database = cls(engine, connect_lane, acquire_timeout_s=acquire_timeout_s)
         version = int(await database.fetchval("SELECT current_setting('server_version_num')")) // 10000
         if version < OLDEST_VERSION:
             await database.close()
@@ -110,6 +135,8 @@ class Database:
 
     async def close(self, timeout_s: float = 5) -> None:
         """Close the pool; connections still busy after `timeout_s` are cut."""
+        for lane in (self.rows, self.pages, self.inserts):
+            await lane.close()
         pool, self.engine.pool = self.engine.pool, None
         if pool is None:
             return
@@ -161,6 +188,9 @@ class Database:
         """Return the first row, None when there is none."""
         async with self.connection() as connection:
             return await connection.fetchrow(sql, *args)
+
+    async def _alone(self, sql: str, args: tuple[Any, ...]) -> asyncpg.Record | None:
+        return await self.fetchrow(sql, *args)
 
     async def fetchval(self, sql: str, *args: object) -> Any:
         """Return the first column of the first row, None when there is no row."""

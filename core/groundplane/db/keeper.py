@@ -4,8 +4,8 @@ Every user of a server holds a shared lock on `users.lock`, and the kernel lets 
 dies, however it dies. This process waits for the exclusive lock: when it gets it, nobody is left, and it
 stops PostgreSQL. Should this process be killed, PostgreSQL gets the same signal from the kernel (Linux).
 
-Arguments: the cluster's folder, then a JSON object with `program`, `arguments`, `environment`, `socket`
-and the server's `uid` and `gid` (null: keep ours).
+The argument is the cluster's folder; standard input brings a JSON object with `program`, `arguments`,
+`environment`, `socket` and the server's `uid` and `gid` (null: keep ours).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,7 @@ LOG_LIMIT_BYTES = 10_000_000
 
 
 def main(folder: Path, order: dict[str, Any]) -> int:
-    own = os.open(folder / "server.lock", os.O_RDWR)
-    try:
-        fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not own_lock(folder / "server.lock"):
         return 0  # another one runs already
     server = launch(folder, order)
     signal.signal(signal.SIGTERM, lambda *_: server.send_signal(signal.SIGINT))
@@ -46,6 +44,19 @@ def main(folder: Path, order: dict[str, Any]) -> int:
         if socket.parent != folder:
             socket.rmdir()
     return 0 if code == 0 else 1
+
+
+def own_lock(path: Path) -> bool:
+    """Take the lock for the life of this process; users that only look hold it for an instant, so try again."""
+    descriptor = os.open(path, os.O_RDWR)
+    for _ in range(100):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
 
 
 def launch(folder: Path, order: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -104,4 +115,4 @@ def stop_when_unused(folder: Path, server: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), json.load(sys.stdin)))

@@ -80,13 +80,19 @@ def reachable_programs(installed: Path, user: ServerUser | None) -> Path:
 
 
 def copied(installed: Path, base: Path, name: str) -> Path:
+    """Copy the package's programs with the libraries beside it, which they find by the relative path."""
     target = base / name
+    package = installed.parent.name
+    programs = target / package / installed.name
     if target.is_dir() and not target.is_symlink() and target.stat().st_uid == os.geteuid():
-        return target
+        return programs
     making = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=base))
     for part in ("bin", "lib", "share"):
         if (installed / part).exists():
-            shutil.copytree(installed / part, making / part, symlinks=True)
+            shutil.copytree(installed / part, making / package / installed.name / part, symlinks=True)
+    libraries = installed.parent.with_name(f"{package}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, making / libraries.name, symlinks=True)
     for folder, _, names in os.walk(making):
         os.chmod(folder, 0o755)  # noqa: S103  # others must be able to run it
         for each in names:
@@ -97,12 +103,13 @@ def copied(installed: Path, base: Path, name: str) -> Path:
         making.rename(target)
     except OSError:
         # Someone else made it meanwhile, or the name is taken by another user; ours is as good.
-        return making
-    return target
+        return making / package / installed.name
+    return programs
 
 
 def open_to_all(installed: Path) -> bool:
     inside = [installed / "bin" / "postgres", installed / "lib", installed / "share", installed / "bin"]
+    inside.append(installed.parent.with_name(f"{installed.parent.name}.libs"))
     return enterable([path for path in inside if path.exists()] + [installed, *installed.parents])
 
 

@@ -75,4 +75,58 @@ class RateLimits(Table, tablename="_rate_limits"):
     duration_s = Integer()
 
 
-TABLES: tuple[type[Table], ...] = (Collections, Idempotency, Messages, Migrations, Params, RateLimits)
+class Jobs(Table, tablename="_jobs"):
+    """Work for later, kept for a while when it is finished; `jobs/queries.sql` says how a job moves on."""
+
+    id = Text(primary_key=True)
+    seq = BigInt()
+    kind = Text()
+    payload = JSON()
+    state = Text()
+    priority = Integer()
+    order_key = Text()
+    unique_key = Text()
+    run_at = Timestamptz()
+    attempts = Integer()
+    max_attempts = Integer()
+    runs = Integer()
+    worker = Text()
+    lease_until = Timestamptz(null=True)
+    cancel_asked = Boolean()
+    error = Text()
+    created = Timestamptz()
+    started = Timestamptz(null=True)
+    finished = Timestamptz(null=True)
+
+
+class JobRuns(Table, tablename="_job_runs"):
+    """What came of each run of a job."""
+
+    job = Text(primary_key=True)
+    number = Integer()
+    worker = Text()
+    outcome = Text()
+    error = Text()
+    started = Timestamptz()
+    finished = Timestamptz()
+
+
+class CronSlots(Table, tablename="_cron_slots"):
+    """Which minutes of a cron job were fired, and the job that came of each."""
+
+    cron = Text(primary_key=True)
+    slot = Timestamptz()
+    job = Text()
+
+
+TABLES: tuple[type[Table], ...] = (
+    Collections,
+    CronSlots,
+    Idempotency,
+    JobRuns,
+    Jobs,
+    Messages,
+    Migrations,
+    Params,
+    RateLimits,
+)
