@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import sqlite3
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -316,6 +319,29 @@ def test_what_may_not_pass_is_refused_with_a_reason(query: str, reason: str) -> 
         translate_view(query, SCHEMA, "v")
     assert reason in caught.value.reason
     assert caught.value.reason == str(caught.value)
+
+
+def test_no_distorted_query_does_more_than_be_refused() -> None:
+    generator = random.Random(11)
+    queries = [
+        *(query for group in SAME_ROWS.values() for query in group),
+        *(query for query, _ in REFUSED[:25]),
+    ]
+    tokens = re.compile(r"\w+|'[^']*'|\S")
+    words = sorted(
+        {word for query in queries for word in tokens.findall(query)} | {"[]", "{}", "::", "->", "@x", "$$"}
+    )
+    accepted = 0
+    for _ in range(600):
+        parts = tokens.findall(generator.choice(queries))
+        for _ in range(generator.randrange(1, 4)):
+            place = generator.randrange(len(parts) + 1)
+            parts[place : place + generator.randrange(2)] = [generator.choice(words)]
+        # Anything else than our own error fails the test.
+        with suppress(Untranslatable):
+            translate_view(" ".join(parts), SCHEMA, "v")
+            accepted += 1
+    assert accepted
 
 
 async def test_text_of_the_query_reaches_the_database_only_as_literals(both: Both) -> None:

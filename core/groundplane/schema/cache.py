@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 from groundplane.errors import NotFound
@@ -61,8 +61,12 @@ class SchemaCache:
 
     def __init__(self, schema: Schema | None = None) -> None:
         self.current = schema or Schema()
+        # Called with every new snapshot before anybody reads it.
+        self.prepare: Callable[[Schema], None] | None = None
 
     def replace(self, schema: Schema) -> None:
         """Take a newer snapshot; an older one (a message that came late) is ignored."""
         if schema.version >= self.current.version:
+            if self.prepare is not None:
+                self.prepare(schema)
             self.current = schema

@@ -61,10 +61,23 @@ class Collection:
         """Return a copy with some attributes changed."""
         values: dict[str, Any] = {
             key: getattr(self, key)
-            for key in (
-                "id name type fields indexes list_rule view_rule create_rule update_rule delete_rule "
-                "system view_query options created updated"
-            ).split()
+            for key in [
+                "id",
+                "name",
+                "type",
+                "fields",
+                "indexes",
+                "list_rule",
+                "view_rule",
+                "create_rule",
+                "update_rule",
+                "delete_rule",
+                "system",
+                "view_query",
+                "options",
+                "created",
+                "updated",
+            ]
         }
         return Collection(**(values | changes))
 

@@ -317,7 +317,8 @@ class Expressions:
         inner = self.value(node.this, scope)
         kind = node.args["to"].this
         types = exp.DataType.Type
-        if kind in (types.TEXT, types.VARCHAR, types.CHAR, types.NVARCHAR):
+        # A blob of SQLite's is its bytes, and every value here is text or has a text form.
+        if kind in (types.TEXT, types.VARCHAR, types.CHAR, types.NVARCHAR, types.BLOB, types.VARBINARY):
             return Value(text(inner), Shape.TEXT, "text", inner.not_null)
         if kind in (types.INT, types.BIGINT, types.SMALLINT, types.TINYINT):
             return Value(f"trunc({number(inner)})", Shape.INTEGER, "numeric", inner.not_null)

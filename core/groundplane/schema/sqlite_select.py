@@ -277,7 +277,9 @@ class Selects(Expressions):
     def bare_column(self, calls: list[exp.Anonymous], scope: Scope) -> Callable[[Value], Value]:
         """How a column outside of aggregates is read: from some row, or from that of the only min or max."""
         extremes = [call for call in calls if str(call.this).lower() in ("min", "max")]
-        order = ""
+        # Else the row that came first, so that it is the same one every time.
+        row = scope.sources[0].row if scope.sources else ""
+        order = f" ORDER BY {row}" if row else ""
         if len(extremes) == 1 and len(calls) == 1:
             keys = sort_keys(self.value(extremes[0].expressions[0], scope.ungrouped()))
             word = "DESC NULLS LAST" if str(extremes[0].this).lower() == "max" else "ASC NULLS LAST"

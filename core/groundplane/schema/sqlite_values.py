@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 from groundplane.schema.fields.base import Kind
 
-
 MAX_REASON_CHARACTERS = 400
 
 
