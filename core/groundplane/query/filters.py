@@ -6,10 +6,12 @@ from groundplane.context import RequestInfo
 from groundplane.db.sql import Args
 from groundplane.errors import Forbidden
 from groundplane.query.compile import Condition, condition
+from groundplane.query.effective import rule_of
 from groundplane.query.errors import QueryError
 from groundplane.query.names import Names
 from groundplane.query.parser import parse
 from groundplane.query.paths import ID
+from groundplane.query.rules import rule_on_row
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 
@@ -44,9 +46,9 @@ def list_rules(names: Names) -> list[Condition]:
         return guards
     for join in list(names.joins.by_path.values()):
         collection = join.collection
-        if collection is not None and collection.list_rule:
+        if collection is not None and (rule_text := rule_of(names.schema, collection, "list")):
             on_row = Names(names.schema, collection, names.info, base=join.alias, values=names.values)
-            rule = condition(parse(collection.list_rule), on_row)
+            rule = rule_on_row(rule_text, on_row)
             guards.append(Condition(f"({join.alias}.{ID} IS NULL OR {rule})", frozenset({join})))
     return guards
 

@@ -67,6 +67,12 @@ class Names:
         self._now: datetime | None = None
         self._constants: dict[Identifier | Number | Text, Operand] = {}
 
+    def again(self) -> Names:
+        """For another text about the same row: rows of its own, the same values."""
+        other = Names(self.schema, self.collection, self.info, base=self.aliases.base, values=self.values)
+        other.restricted, other.paths = self.restricted, self.paths
+        return other
+
     def operand(self, node: Identifier | Number | Text, joins: Joins) -> Operand:
         """Resolve a leaf; the rows that it reads are added to `joins`."""
         known = self._constants.get(node)

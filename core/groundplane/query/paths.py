@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from groundplane.db.sql import ident
+from groundplane.query.effective import rule_of
 from groundplane.query.errors import QueryError
 from groundplane.query.joins import Join, Joins
 from groundplane.query.operands import Operand, column, json_value, lowered
@@ -167,7 +168,7 @@ class Paths:
         """Join rows of `target`, unless this was done before; `on` and `shortcut` take the new alias."""
         join = joins.by_path.get(key)
         if join is None:
-            if self.restricted and target.list_rule is None:
+            if self.restricted and rule_of(self.schema, target, "list") is None:
                 raise QueryError(f"collection {target.name} may not be listed")
             serial, alias = joins.aliases.next()
             row_order = f"{alias}.{ID}" if target.is_view else f"{alias}.{ident('_row')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from groundplane.context import RequestInfo
 from groundplane.db.sql import Args
 from groundplane.query.compile import condition
+from groundplane.query.effective import Compound
 from groundplane.query.names import Names
 from groundplane.query.parser import parse
 from groundplane.schema.cache import Schema
@@ -16,7 +17,7 @@ GUEST = RequestInfo()
 def rule_condition(
     schema: Schema,
     collection: Collection,
-    rule: str,
+    rule: str | Compound,
     info: RequestInfo,
     args: Args,
     *,
@@ -30,7 +31,23 @@ def rule_condition(
     The expression refers to the row by its alias only. It may be NULL, which means no.
     """
     names = Names(schema, collection, info, base=base, virtual=virtual is not None)
-    return names.values.bind(condition(parse(rule), names), args)
+    return names.values.bind(rule_on_row(rule, names), args)
+
+
+def rule_on_row(rule: str | Compound, names: Names) -> str:
+    """The condition on the row of `names`, with the markers of its values still in it; raises QueryError."""
+    if isinstance(rule, str):
+        return condition(parse(rule), names)
+
+    def one(expression: str) -> str:
+        return f"({condition(parse(expression), names.again())})"
+
+    bounds = [f"{one(each)} IS TRUE" for each in rule.restrict]
+    # What cannot be said of a row (NULL) was not denied.
+    bounds += [f"{one(each)} IS NOT TRUE" for each in rule.deny]
+    if rule.allow:
+        bounds.append(f"({' OR '.join(f'{one(each)} IS TRUE' for each in rule.allow)})")
+    return f"({' AND '.join(bounds)})"
 
 
 def check_rule(schema: Schema, collection: Collection, rule: str) -> None:
