@@ -9,13 +9,20 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from groundplane.errors import GroundplaneError
+
 KEY_BYTES = 32
 NONCE_BYTES = 12
 SEALED = "gp1:"  # how a single sealed text begins
 
 
-class BadKey(Exception):
-    """The encryption key has the wrong size, or is not the one the data was sealed with."""
+class BadKey(GroundplaneError):
+    """The encryption key has the wrong size, or is not the one the data was sealed with.
+
+    The message is for whoever starts the server; a request that meets it can do nothing but come later.
+    """
+
+    status = 503
 
 
 class Seal:

@@ -11,6 +11,8 @@ import msgspec
 from groundplane.db.engine import Database
 from groundplane.db.sql import load_queries
 from groundplane.errors import Invalid
+from groundplane.hooks.calls import Hooks
+from groundplane.hooks.events import SettingsSaved, SettingsSaving
 from groundplane.security.encryption import BadKey, Seal
 from groundplane.settings.checks import settings_errors
 from groundplane.settings.merge import BadType, merged
@@ -31,8 +33,16 @@ class Settings:
     `load` again; without one there is only this process.
     """
 
-    def __init__(self, db: Database, *, encryption_key: str = "", announce: Announce | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        encryption_key: str = "",
+        announce: Announce | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
         self._db = db
+        self._hooks = hooks or Hooks()
         self._seal = Seal(encryption_key) if encryption_key else None
         self._announce = announce
         self.current = SettingsValues()
@@ -65,6 +75,10 @@ class Settings:
                 values = merged(stored, raw)
             except BadType:
                 raise Invalid(NOT_LOADED) from None
+            if self._hooks.settings_saving:
+                event = SettingsSaving(stored, values)
+                await self._hooks.settings_saving(event=event)
+                values = event.after
             await self.store(values)
         return values
 
@@ -82,6 +96,8 @@ class Settings:
                 self._take(values, version)
                 if self._announce is not None:
                     await self._announce(version)
+                if self._hooks.settings_saved:
+                    self._hooks.settings_saved(event=SettingsSaved(values))
 
             await self._db.after_commit(publish)
 
