@@ -1,0 +1,7 @@
+"""Loads the fixtures for tests of plugins."""
+
+from __future__ import annotations
+
+from groundplane.testing import plugins
+
+app_with = plugins.app_with
