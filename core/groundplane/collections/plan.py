@@ -19,7 +19,9 @@ from groundplane.collections.submitted import find_errors
 from groundplane.collections.targets import Target, find_targets
 from groundplane.collections.views import BadView, database_text
 from groundplane.db.failures import Busy
-from groundplane.errors import GroundplaneError, Unavailable
+from groundplane.errors import GroundplaneError, Unavailable, sentence
+from groundplane.hooks.calls import PluginFailed
+from groundplane.hooks.events import PlanCheck
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 from groundplane.settings.merge import BadType, merged
@@ -36,9 +38,13 @@ class NotApplied(Exception):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The steps from the database's state to the file's, in the order in which they are carried out."""
+    """The steps from the database's state to the file's, in the order in which they are carried out.
+
+    `problems` are sentences of plugins that do not want it carried out.
+    """
 
     steps: tuple[Step, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def destructive(self) -> tuple[Step, ...]:
@@ -56,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
             lines.append(f"{'!' if step.destructive else '+'} {step.text}")
             if with_sql:
                 lines += [f"    {statement};" for statement in step.sql]
+        lines += [f"x {problem}" for problem in self.problems]
         return "\n".join(lines)
 
 
@@ -110,7 +117,20 @@ class Planner:
         if work.settings:
             steps.append(Step("change_settings", "", f"Change settings: {', '.join(sorted(work.settings))}."))
         work.plan = Plan(tuple(steps))
+        if steps and self._collections.hooks.plan_check:
+            work.plan = await self._checked(work.plan)
         return work
+
+    async def _checked(self, plan: Plan) -> Plan:
+        """Ask plugins what they think of a plan; one that fails is a problem too."""
+        event = PlanCheck(plan, [])
+        try:
+            await self._collections.hooks.plan_check(event=event)
+        except PluginFailed as error:
+            event.problems.append(sentence(str(error)))
+        except GroundplaneError as error:
+            event.problems.append(error.message)
+        return Plan(plan.steps, tuple(str(problem) for problem in event.problems))
 
     def _settings_difference(self, declared: Declared) -> list[str]:
         """Dotted names of the settings that the file sets to something else; nothing secret in them."""
@@ -134,6 +154,10 @@ class Planner:
             work = await self._work_out(declared, change.schema)
         if work.plan.destructive and not safe_only and not allow_destructive:
             raise NotApplied(refusal(work.plan), work.plan)
+        if work.plan.problems:
+            if safe_only:
+                return Plan()
+            raise NotApplied("Plugins refuse the plan:\n  " + "\n  ".join(work.plan.problems), work.plan)
         done = Plan(work.plan.safe) if safe_only else work.plan
         if not done.steps:
             return done

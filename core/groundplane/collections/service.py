@@ -16,7 +16,18 @@ from groundplane.collections.views import BadView
 from groundplane.context import RequestInfo
 from groundplane.db.engine import Database
 from groundplane.db.failures import Busy
-from groundplane.errors import REQUIRED, FieldError, GroundplaneError, Invalid, NotFound, Unavailable
+from groundplane.errors import (
+    REQUIRED,
+    Conflict,
+    FieldError,
+    Forbidden,
+    GroundplaneError,
+    Invalid,
+    NotFound,
+    Unavailable,
+)
+from groundplane.hooks.calls import Hooks, PluginFailed
+from groundplane.hooks.events import CollectionSaving, SchemaApplied
 from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
 from groundplane.schema.errors import BadShape
@@ -65,6 +76,7 @@ class Collections:
         delete_record: DeleteRecord | None = None,
         renamed: Renamed | None = None,
         deleted: Deleted | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self.db = db
         self.cache = cache
@@ -72,6 +84,7 @@ class Collections:
         self.delete_record = delete_record
         self.renamed = renamed
         self.deleted = deleted
+        self.hooks = hooks or Hooks()
 
     # The snapshot
 
@@ -121,10 +134,13 @@ class Collections:
             await self.db.execute(queries.limits(TURN_TIMEOUT_S, CHANGE_TIMEOUT_S))
             await self.db.execute(queries.LOCK)
             await self.db.execute(queries.limits(LOCK_TIMEOUT_S, CHANGE_TIMEOUT_S))
-            change = SchemaChange(self.db, await self._current())
+            before = await self._current()
+            change = SchemaChange(self.db, before)
             answer = await work(change)
             await change.finish()
             if change.changed:
+                if self.hooks.collection_saving:
+                    await self._show_plugins(before, change.schema)
                 version = int(await self.db.fetchval(queries.BUMP_VERSION))
                 await self.db.after_commit(partial(self._publish, Schema(change.schema.collections, version)))
             # What follows in a transaction around this one has the usual limits again.
@@ -140,6 +156,18 @@ class Collections:
     async def _publish(self, schema: Schema) -> None:
         self.cache.replace(schema)
         await self.announce(schema.version)
+        if self.hooks.schema_applied:
+            self.hooks.schema_applied(event=SchemaApplied(schema))
+
+    async def _show_plugins(self, before: Schema, after: Schema) -> None:
+        """Let plugins refuse a change that is made but not committed."""
+        for old in before:
+            new = after.by_id.get(old.id)
+            if new is not old:
+                await self.hooks.collection_saving(new or old, event=CollectionSaving(old, new))
+        for new in after:
+            if new.id not in before.by_id:
+                await self.hooks.collection_saving(new, event=CollectionSaving(None, new))
 
     async def save(self, new: Collection, old: Collection | None) -> Collection:
         """Create a collection or turn `old` into `new` without any check; for importers."""
@@ -343,6 +371,6 @@ async def raw_errors(failed: str) -> AsyncIterator[None]:
         raise Invalid(f"{failed} Raw error: \n{error}") from error
     except GroundplaneError as error:
         # Subclasses of these are what the database said about a statement.
-        if type(error) in (Invalid, NotFound, Unavailable, Busy):
+        if type(error) in (Invalid, NotFound, Unavailable, Busy, Conflict, Forbidden, PluginFailed):
             raise
         raise Invalid(f"{failed} Raw error: \n{views.database_text(error)}") from error
