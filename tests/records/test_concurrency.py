@@ -119,6 +119,34 @@ async def test_an_update_and_a_delete_at_once(base) -> None:
     assert (await base.listed("notes"))["totalItems"] == 0
 
 
+async def test_a_field_that_becomes_a_list_and_back_under_load_refuses_nobody(base) -> None:
+    kind = {"name": "tag", "type": "select", "values": ["a", "b", "c"], "maxSelect": 1}
+    await base.collection("notes", kind)
+    await base.create("notes", {"tag": "a"})
+    done = asyncio.Event()
+    problems: list[BaseException] = []
+
+    async def read_and_write() -> None:
+        while not done.is_set():
+            try:
+                await base.listed("notes", filter="tag ~ 'a' && tag:length = 1", sort="-tag")
+                await base.create("notes", {"tag": "b"})
+            except GroundplaneError as error:
+                problems.append(error)
+
+    async def change() -> None:
+        for number in range(6):
+            fields = [field.to_json() for field in base.schema.find("notes").fields]
+            for field in fields:
+                if field["name"] == "tag":
+                    field["maxSelect"] = 1 + (number + 1) % 2
+            await base.collections.update("notes", {"fields": fields})
+        done.set()
+
+    await asyncio.gather(change(), read_and_write(), read_and_write())
+    assert problems == []
+
+
 async def test_a_schema_change_under_load_loses_nothing(base) -> None:
     await base.collection("notes", {"name": "n", "type": "number"})
     record = await base.create("notes")

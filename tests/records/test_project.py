@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
-from groundplane.records.project import BadFields, excerpt, project
+from groundplane.records.excerpts import excerpt
+from groundplane.records.project import BadFields, project
 
 RECORD = {"id": "1", "title": "t", "expand": {"rel": {"id": "2", "name": "n"}, "many": [{"id": "3", "x": 1}]}}
 
@@ -94,6 +96,14 @@ def test_an_excerpt_is_cut_where_it_is_asked_for() -> None:
         ("line<br>line", "lineline"),
         ("<div><unclosed>text", "text"),
         ("<!-- no --> yes", "yes"),
+        ("a<!-- never ends", "a"),
+        ("a<b title='1 > 0' x=\"<p>\">b</b>", "ab"),
+        ("1 < 2 <3 << 4", "1 < 2 <3 << 4"),
+        ("a<SCRIPT>'<p>'</p></script >b", "a b"),
+        ("a<svg><svg>x</svg>y</svg>z", "a z"),
+        ("a</p>b</>c<?php x ?>d", "a bcd"),
+        ("on<b>e</b>", "one"),
+        ("&lt;p&gt;", "<p>"),
     ],
 )
 def test_an_excerpt_is_the_plain_text_of_html(html: str, text: str) -> None:
@@ -103,3 +113,13 @@ def test_an_excerpt_is_the_plain_text_of_html(html: str, text: str) -> None:
 def test_an_excerpt_counts_code_points_and_trims_what_it_cuts() -> None:
     assert excerpt("äöü ß", 4, True) == "äöü..."
     assert excerpt("abc", 3, True) == "abc"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<!--", "<a ", '<a href="', "<script>", "<svg>", "<div>", "<", "< ", "</", "&", "<a =", "<svg></x>"],
+)
+def test_an_excerpt_of_hostile_markup_takes_no_more_than_a_moment(piece: str) -> None:
+    started = time.process_time()
+    excerpt(piece * (4_000_000 // len(piece)), 5)
+    assert time.process_time() - started < 2

@@ -15,6 +15,7 @@ from groundplane.schema.cache import Schema
 from groundplane.schema.casting import to_text
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.text import TextField
+from groundplane.schema.options import PROVIDER_NAMES
 from groundplane.security.ids import secret
 from groundplane.security.passwords import verify
 
@@ -24,44 +25,6 @@ ORIGINS = "_authOrigins"
 EXTERNALS = "_externalAuths"
 # The system collections whose rows belong to an auth record, through collectionRef and recordRef.
 REF_COLLECTIONS = (EXTERNALS, MFAS, OTPS, ORIGINS)
-
-# The sign-in providers that an external account may name (contract, auth §7.5).
-PROVIDER_NAMES = frozenset(
-    [
-        "apple",
-        "bitbucket",
-        "box",
-        "discord",
-        "facebook",
-        "gitea",
-        "gitee",
-        "github",
-        "gitlab",
-        "google",
-        "instagram2",
-        "kakao",
-        "lark",
-        "linear",
-        "livechat",
-        "mailcow",
-        "microsoft",
-        "monday",
-        "notion",
-        "oidc",
-        "oidc2",
-        "oidc3",
-        "patreon",
-        "planningcenter",
-        "spotify",
-        "strava",
-        "trakt",
-        "twitch",
-        "twitter",
-        "vk",
-        "wakatime",
-        "yandex",
-    ]
-)
 
 MISMATCH = FieldError("validation_values_mismatch", "Values don't match.")
 BAD_OLD_PASSWORD = FieldError("validation_invalid_old_password", "Missing or invalid old password.")

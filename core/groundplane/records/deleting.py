@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundplane.clock import now
+from groundplane.context import Caller
 from groundplane.db.engine import Database
+from groundplane.db.sql import Args
 from groundplane.errors import Invalid
 from groundplane.files.service import Files
+from groundplane.hooks.calls import Hooks, Notify
+from groundplane.hooks.events import RecordDeleted, RecordDeleting, RecordSaved, RecordSaving
 from groundplane.records.accounts import REF_COLLECTIONS
-from groundplane.records.plan import plan_of
+from groundplane.records.plan import Plan, plan_of
 from groundplane.records.queries import (
     SUPERUSERS_LOCK,
     advisory_lock,
     delete_refs,
     delete_rows,
     others_exist,
+    select_by_ids,
     select_referencing,
     update,
 )
@@ -35,10 +40,19 @@ LAST_SUPERUSER = "You can't delete the only existing superuser."
 class Deletion:
     """One delete with everything that follows from it; used inside one transaction."""
 
-    def __init__(self, db: Database, schema: Schema, files: Files) -> None:
+    def __init__(
+        self,
+        db: Database,
+        schema: Schema,
+        files: Files,
+        hooks: Hooks | None = None,
+        caller: Caller | None = None,
+    ) -> None:
         self.db = db
         self.schema = schema
         self.files = files
+        self.hooks = hooks or Hooks()
+        self.caller = caller
 
     async def delete(self, collection: Collection, ids: Sequence[str]) -> None:
         """Delete the rows, then deal with the rows that refer to them; raises Invalid to refuse.
@@ -59,11 +73,14 @@ class Deletion:
                     if followers:
                         waiting.append((referrer, followers))
 
-    async def delete_rows(self, collection: Collection, ids: Sequence[str]) -> list[str]:
+    async def delete_rows(
+        self, collection: Collection, ids: Sequence[str], *, is_cascade: bool = False
+    ) -> list[str]:
         """Remove rows and what belongs to them alone; returns the ids that were there."""
         plan = plan_of(self.schema, collection)
         if collection.is_superusers:
             await self.refuse_last_superuser(collection, ids)
+        doomed = await self.announced(plan, ids, is_cascade=is_cascade)
         statement = delete_rows(plan, ids)
         gone = [row[0] for row in await self.db.fetch(statement.text, *statement.args)]
         if gone and collection.is_auth:
@@ -75,7 +92,33 @@ class Deletion:
         if plan.file_fields:
             for record_id in gone:
                 await self.db.after_commit(self.removal(collection.id, record_id))
+        for record_id in gone:
+            if record_id in doomed:
+                event = RecordDeleted(collection, doomed[record_id], is_cascade, self.caller)
+                await self.db.after_commit(self.telling(self.hooks.record_deleted, collection, event))
         return gone
+
+    async def announced(
+        self, plan: Plan, ids: Sequence[str], *, is_cascade: bool
+    ) -> dict[str, dict[str, Any]]:
+        """Show records to plugins before they go; returns them by id, empty when no plugin is interested."""
+        collection, deleting = plan.collection, self.hooks.record_deleting
+        watched = [hook for hook in (deleting, self.hooks.record_deleted) if hook.concerns(collection)]
+        if not watched:
+            return {}
+        args = Args()
+        statement = select_by_ids(plan, ids, args, "")
+        rows = [plan.row(row).values for row in await self.db.fetch(statement.text, *statement.args)]
+        if deleting in watched:
+            for values in rows:
+                await deleting(collection, event=RecordDeleting(collection, values, is_cascade, self.caller))
+        return {values["id"]: values for values in rows}
+
+    def telling(self, hook: Notify, collection: Collection, event: object) -> Any:
+        async def tell() -> None:
+            hook(collection, event=event)
+
+        return tell
 
     def removal(self, collection_id: str, record_id: str) -> Any:
         async def remove() -> None:
@@ -102,21 +145,31 @@ class Deletion:
             stored = values[field.name]
             kept = [each for each in stored if each not in deleted] if field.is_multiple else []
             if kept:
-                await self.trim(referrer, values["id"], {field.name: kept})
+                await self.trim(referrer, values, {field.name: kept})
             elif field.cascade_delete:
                 cascade.append(values["id"])
             elif field.required:
                 raise Invalid(REQUIRED_REFERENCE)
             else:
-                await self.trim(referrer, values["id"], {field.name: field.zero})
-        return await self.delete_rows(referrer, cascade) if cascade else []
+                await self.trim(referrer, values, {field.name: field.zero})
+        return await self.delete_rows(referrer, cascade, is_cascade=True) if cascade else []
 
-    async def trim(self, collection: Collection, record_id: str, changes: dict[str, Any]) -> None:
+    async def trim(self, collection: Collection, before: Mapping[str, Any], changes: dict[str, Any]) -> None:
         """Save a row without validation; its onUpdate dates do change."""
         plan = plan_of(self.schema, collection)
         moment = now()
         for field in collection.fields:
             if isinstance(field, AutodateField) and field.on_update:
                 changes[field.name] = moment
-        statement = update(plan, record_id, changes)
+        saving, saved = self.hooks.record_saving, self.hooks.record_saved
+        record = dict(before) | changes
+        if saving.concerns(collection):
+            await saving(collection, event=RecordSaving(collection, record, before, self.caller))
+            changes = {name: record[name] for name in before if record[name] != before[name]}
+        if not changes:
+            return
+        statement = update(plan, before["id"], changes)
         await self.db.execute(statement.text, *statement.args)
+        if saved.concerns(collection):
+            event = RecordSaved(collection, record, before, self.caller)
+            await self.db.after_commit(self.telling(saved, collection, event))

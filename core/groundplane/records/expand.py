@@ -15,6 +15,7 @@ from groundplane.db.engine import Database
 from groundplane.db.failures import BadValue, LimitExceeded, StatementRefused
 from groundplane.db.sql import Args
 from groundplane.errors import GroundplaneError
+from groundplane.query.effective import Rule, rule_of
 from groundplane.query.errors import QueryError
 from groundplane.query.rules import rule_condition
 from groundplane.records.plan import Plan, Row, plan_of
@@ -51,7 +52,7 @@ class Step(NamedTuple):
     """One segment, understood: where it leads and how its result is shown."""
 
     plan: Plan
-    rule: str | None
+    rule: Rule
     name: str
     field: RelationField
     is_back: bool
@@ -115,14 +116,28 @@ class Expander:
             if field.collection_id != plan.collection.id:
                 raise CannotExpand(segment)
             single = is_single_unique(target, field.name)
-            return Step(plan_of(self.schema, target), target.view_rule, segment, field, True, not single)
+            return Step(
+                plan_of(self.schema, target),
+                rule_of(self.schema, target, "view"),
+                segment,
+                field,
+                True,
+                not single,
+            )
         field = plan.collection.field(segment)
         if not isinstance(field, RelationField):
             raise CannotExpand(segment)
         target = self.schema.by_id.get(field.collection_id)
         if target is None:
             raise CannotExpand(segment)
-        return Step(plan_of(self.schema, target), target.view_rule, segment, field, False, field.is_multiple)
+        return Step(
+            plan_of(self.schema, target),
+            rule_of(self.schema, target, "view"),
+            segment,
+            field,
+            False,
+            field.is_multiple,
+        )
 
     async def related_ids(self, nodes: list[Node], step: Step) -> dict[str, list[str]]:
         """The ids to show per node, in order."""

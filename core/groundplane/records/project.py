@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
-from html.parser import HTMLParser
 from typing import Any, TypeAlias
 
 import msgspec
 
+from groundplane.records.excerpts import excerpt
 from groundplane.records.wire import compact
 
 MAX_FIELDS_BYTES = 16_000  # far above any real list; keeps a hostile one from costing time
@@ -138,127 +137,3 @@ def picked_object(value: dict[str, Any], selection: Selection) -> dict[str, Any]
         else:
             kept[key] = picked(item, wanted)
     return kept
-
-
-# Excerpts
-
-DROPPED = frozenset(
-    [
-        "head",
-        "style",
-        "script",
-        "iframe",
-        "embed",
-        "applet",
-        "object",
-        "svg",
-        "img",
-        "picture",
-        "dialog",
-        "template",
-        "button",
-        "form",
-        "textarea",
-        "input",
-        "select",
-        "option",
-    ]
-)
-INLINE = frozenset(
-    [
-        "a",
-        "abbr",
-        "acronym",
-        "b",
-        "bdo",
-        "big",
-        "br",
-        "button",
-        "cite",
-        "code",
-        "em",
-        "i",
-        "label",
-        "q",
-        "small",
-        "span",
-        "strong",
-        "strike",
-        "sub",
-        "sup",
-        "time",
-    ]
-)
-VOID = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-    ]
-)
-ASCII_SPACES = " \t\n\r\f\v"
-SPACES_OR_TEXT = re.compile(r"[ \t\n\r\f\v]+|[^ \t\n\r\f\v]+")
-
-
-class TextOf(HTMLParser):
-    """Collects the text of a document, with a space where a block begins or ends."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-        self.spaced = True
-        self.dropping: list[str] = []
-
-    def space(self) -> None:
-        if not self.spaced:
-            self.parts.append(" ")
-            self.spaced = True
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if not self.dropping and tag not in INLINE:
-            self.space()
-        if tag in DROPPED and tag not in VOID:
-            self.dropping.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.dropping:
-            while self.dropping.pop() != tag:
-                pass
-        if not self.dropping and tag not in INLINE:
-            self.space()
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        # HTML knows self-closing only for void elements; `<div/>` opens a div.
-        self.handle_starttag(tag, attrs)
-
-    def handle_data(self, data: str) -> None:
-        if self.dropping:
-            return
-        for part in SPACES_OR_TEXT.findall(data):
-            if part[0] in ASCII_SPACES:
-                self.space()
-            else:
-                self.parts.append(part)
-                self.spaced = False
-
-
-def excerpt(html: str, maximum: int, with_ellipsis: bool = False) -> str:
-    """Return the beginning of an HTML text as plain text of at most `maximum` code points."""
-    reader = TextOf()
-    reader.feed(html)
-    reader.close()
-    text = "".join(reader.parts).strip()
-    if len(text) <= maximum:
-        return text
-    return text[:maximum].strip() + ("..." if with_ellipsis else "")

@@ -11,7 +11,7 @@ from groundplane.schema.collection import Collection
 from groundplane.schema.fields.base import Field, Kind
 
 VIRTUAL = "virtual"
-INSTALLER_EMAIL = "__pbinstaller@example.com"
+SCHEMA_VERSION = "SELECT value FROM _params WHERE id = 'schema_version'"
 
 # Keys of our transaction-level advisory locks (the first of two; the second is 0).
 AUTH_IDS_LOCK = 0x67706964
@@ -73,20 +73,29 @@ def satisfying(plan: Plan, ids: Sequence[str], condition: str, args: Args) -> Sq
 def insert(plan: Plan, values: Mapping[str, Any]) -> Sql:
     args = Args()
     names = ", ".join(ident(field.column) for field in plan.fields)
-    marks = ", ".join(args.add(column_value(field, values[field.name])) for field in plan.fields)
+    marks = ", ".join(typed(field, values[field.name], args) for field in plan.fields)
     return args.bind(f"INSERT INTO {plan.table} ({names}) VALUES ({marks}) RETURNING xmin")
 
 
 def update(plan: Plan, record_id: str, changes: Mapping[str, Any]) -> Sql:
     args = Args()
     assignments = ", ".join(
-        f"{ident(field.column)} = {args.add(column_value(field, changes[field.name]))}"
+        f"{ident(field.column)} = {typed(field, changes[field.name], args)}"
         for field in plan.fields
         if field.name in changes
     )
     return args.bind(
         f'UPDATE {plan.table} SET {assignments} WHERE "id" = {args.add(record_id)} RETURNING xmin'
     )
+
+
+def typed(field: Field, value: Any, args: Args) -> str:
+    """A placeholder that names its type.
+
+    The driver remembers the types of a statement by its text. A column that has become a list must not
+    meet a statement from before.
+    """
+    return f"{args.add(column_value(field, value))}::{field.column_type.partition(' COLLATE ')[0]}"
 
 
 def column_value(field: Field, value: Any) -> Any:

@@ -22,9 +22,28 @@ from groundplane.db.failures import (
     UniqueViolation,
 )
 from groundplane.db.sql import Args
-from groundplane.errors import FieldError, Forbidden, GroundplaneError, Invalid, NotFound, PreconditionFailed
+from groundplane.errors import (
+    FieldError,
+    Forbidden,
+    GroundplaneError,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+)
 from groundplane.files.service import Files
 from groundplane.files.storage import StorageFailed
+from groundplane.hooks.calls import Before, Hooks, PluginFailed
+from groundplane.hooks.events import (
+    ListQuery,
+    PasswordCheck,
+    RecordEnrich,
+    RecordRequest,
+    RecordSaved,
+    RecordSaving,
+    RecordWriteFailed,
+)
+from groundplane.query.effective import Action, Rule, has_say, rule_of
 from groundplane.query.errors import QueryError
 from groundplane.query.filters import filter_condition, refuse_request_identifiers
 from groundplane.query.rules import rule_condition
@@ -37,6 +56,8 @@ from groundplane.records.deleting import REQUIRED_REFERENCE, Deletion
 from groundplane.records.expand import Node, shown
 from groundplane.records.paging import ListRequest, list_request, page_of
 from groundplane.records.plan import Plan, Row, plan_of
+from groundplane.records.quick import Asker, Body, QuickReads
+from groundplane.records.quick_create import insert_quickly, is_id_sent, suits
 from groundplane.records.values import Resolved, Submitted, empty_record, resolve
 from groundplane.records.wire import encode_ready
 from groundplane.schema.cache import Schema, SchemaCache
@@ -50,10 +71,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-ATTEMPTS = 3  # at work that other transactions or a change of the schema got in the way of
+ATTEMPTS = 3  # at work that other transactions got in the way of
+ATTEMPTS_AT_ANOTHER_SCHEMA = 20  # each at a newer one; more changes than that in one request are not use
 SCHEMA_WAIT_S = 2.0  # for this process to hear of a new schema that the database already has
 SCHEMA_POLL_S = 0.02
 
+WRITES = ("create", "update", "delete")
 SUPERUSERS_ONLY = "Only superusers can perform this action."
 NO_VIEWS = "Unsupported collection type."
 CREATE_FAILED = "Failed to create record."
@@ -61,7 +84,8 @@ UPDATE_FAILED = "Failed to update record."
 INSTALLER_EMAIL = "__pbinstaller@example.com"
 
 # What a statement made of a rule or a client's words may fail with, besides not compiling.
-REFUSED = (QueryError, StatementRefused, BadValue, LimitExceeded)
+STALE = (StatementRefused, BadValue)
+REFUSED = (QueryError, LimitExceeded, *STALE)
 
 
 class Answer(NamedTuple):
@@ -71,6 +95,14 @@ class Answer(NamedTuple):
     etag: str = ""
 
 
+def is_stale(error: GroundplaneError) -> bool:
+    """Whether a failure may come from SQL for a column that has another type by now, a list perhaps.
+
+    PostgreSQL refuses it like SQL that never was right, and the answer is made from that refusal.
+    """
+    return isinstance(error, STALE) or isinstance(error.__context__, STALE)
+
+
 class Records:
     """The verbs on records, for the API, for batches and for other parts of the server.
 
@@ -78,31 +110,40 @@ class Records:
     as it was decoded, `query` is the request's parameters (`expand` is read here, `fields` by the edge).
     """
 
-    def __init__(self, db: Database, cache: SchemaCache, files: Files) -> None:
+    def __init__(self, db: Database, cache: SchemaCache, files: Files, hooks: Hooks | None = None) -> None:
         self.db = db
         self.cache = cache
         self.files = files
+        self.hooks = hooks or Hooks()
+        self.quick = QuickReads(db, cache)
 
     # Reading
 
     async def page(self, name: str, query: Mapping[str, str], info: RequestInfo) -> dict[str, Any]:
         """One page of the records that list rule and filter let through."""
-        return await self.again(lambda schema: self._page(schema, name, query, info))
+        return await self._asked("list", name, "", info, lambda schema: self._page(schema, name, query, info))
 
     async def _page(
         self, schema: Schema, name: str, query: Mapping[str, str], info: RequestInfo
     ) -> dict[str, Any]:
         collection = schema.find(name)
-        rule = collection.list_rule
+        rule = rule_of(schema, collection, "list")
         if not info.is_superuser:
             if rule is None:
                 raise Forbidden(SUPERUSERS_ONLY)
             refuse_request_identifiers(query.get("filter", ""), query.get("sort", ""), info)
+        bounds: list[str] = []
+        if self.hooks.list_query:
+            event = ListQuery(collection, dict(query), info)
+            await self.hooks.list_query(collection, event=event)
+            query, bounds = event.query, event.restrict
         ask = list_request(query)
         plan = plan_of(schema, collection)
         args = Args()
         conditions: list[str] = []
         try:
+            for bound in bounds:
+                conditions.append(rule_condition(schema, collection, bound, info, args))
             if rule and not info.is_superuser:
                 conditions.append(rule_condition(schema, collection, rule, info, args))
             if ask.filter:
@@ -114,7 +155,7 @@ class Records:
             raise Invalid() from None
         condition = queries.all_of(*conditions)
         rows, total = await self._fetch_page(plan, condition, order, ask, args)
-        items = await shown(self.db, schema, [Node(plan, row) for row in rows], info, ask.expand)
+        items = await self._shown(schema, [Node(plan, row) for row in rows], info, ask.expand)
         return page_of(items, ask, total)
 
     async def _fetch_page(
@@ -134,13 +175,16 @@ class Records:
 
     async def view(self, name: str, record_id: str, query: Mapping[str, str], info: RequestInfo) -> Answer:
         """One record that the view rule lets through; raises NotFound."""
-        return await self.again(lambda schema: self._view(schema, name, record_id, query, info))
+        return await self._asked(
+            "view", name, record_id, info, lambda schema: self._view(schema, name, record_id, query, info)
+        )
 
     async def _view(
         self, schema: Schema, name: str, record_id: str, query: Mapping[str, str], info: RequestInfo
     ) -> Answer:
         collection = schema.find(name)
-        row = await self.find_allowed(schema, collection, record_id, collection.view_rule, info)
+        rule = rule_of(schema, collection, "view")
+        row = await self.find_allowed(schema, collection, record_id, rule, info)
         return await self._answer(schema, plan_of(schema, collection), row, query, info)
 
     async def find_allowed(
@@ -148,7 +192,7 @@ class Records:
         schema: Schema,
         collection: Collection,
         record_id: str,
-        rule: str | None,
+        rule: Rule,
         info: RequestInfo,
         lock: str = "",
     ) -> Row:
@@ -187,7 +231,9 @@ class Records:
         With a key, a repetition within a day gets the first answer again (Conflict for another body).
         """
         if not idempotency_key:
-            return await self.again(lambda schema: self._create(schema, name, sent, query, info))
+            return await self._asked(
+                "create", name, "", info, lambda schema: self._create(schema, name, sent, query, info)
+            )
         collection = self.cache.current.find(name)
         claim = await idempotency.claim_of(idempotency_key, collection, info, sent, query)
 
@@ -203,7 +249,29 @@ class Records:
                 uploads.keep()
             return answer
 
-        return await self.again(once)
+        return await self._asked("create", name, "", info, once)
+
+    async def create_quickly(
+        self, name: str, sent: Submitted, query: Mapping[str, str], asker: Asker
+    ) -> Body | None:
+        """Create a plain record in one statement that also checks the caller's proof; None if that is not to be.
+
+        Then nothing was written, and `create` says why.
+        """
+        schema = self.cache.current
+        collection = schema.get(name)
+        if collection is None or not suits(schema, collection) or is_id_sent(sent.values):
+            return None
+        if not self.reads_are_plain or self._watched(collection):
+            return None
+        superuser = asker.caller is not None and asker.caller.is_superuser
+        if sent.uploads or "expand" in query or "fields" in query:
+            return None
+        if collection.create_rule is None and not superuser:
+            return None
+        resolved = resolve(collection, sent, empty_record(collection), see_hidden=superuser)
+        complete_new(plan_of(schema, collection), resolved.record)
+        return await insert_quickly(self.db, schema, collection, resolved, asker)
 
     async def _create(
         self, schema: Schema, name: str, sent: Submitted, query: Mapping[str, str], info: RequestInfo
@@ -211,7 +279,7 @@ class Records:
         collection = schema.find(name)
         if collection.is_view:
             raise Invalid(NO_VIEWS)
-        if collection.create_rule is None and not info.is_superuser:
+        if rule_of(schema, collection, "create") is None and not info.is_superuser:
             raise Forbidden(SUPERUSERS_ONLY)
         plan = plan_of(schema, collection)
         empty = empty_record(collection)
@@ -225,8 +293,8 @@ class Records:
         errors = plain_errors(plan, record, None, resolved.passwords)
         if not errors:
             # Before the transaction: a hash takes longer than everything else together.
-            await self._hash(record, resolved.passwords)
-        row = await self._insert(schema, plan, record, errors)
+            await self._hash(collection, record, resolved.passwords, is_new=True)
+        row = await self._insert(schema, plan, record, errors, info)
         if collection.is_superusers and record["email"] != INSTALLER_EMAIL:
             await self._remove_installer(schema, collection)
         return await self._answer(schema, plan, row, query, info)
@@ -239,7 +307,7 @@ class Records:
             for plain in resolved.passwords.values()
         ):
             raise Invalid(CREATE_FAILED)
-        rule = collection.create_rule
+        rule = rule_of(schema, collection, "create")
         options = collection.options
         manage = options.manage_rule if options is not None and info.caller is not None else None
         if not rule and not manage:
@@ -268,13 +336,16 @@ class Records:
         plan: Plan,
         record: dict[str, Any],
         errors: dict[str, FieldError],
+        info: RequestInfo,
     ) -> Row:
         """Check against what is stored and write the row with its files, all or nothing."""
         collection = plan.collection
-        if plan.stands_alone:
+        if plan.stands_alone and not self._shown_first(collection):
             if errors:
                 raise Invalid(CREATE_FAILED, errors)
-            return Row(record, await self._write(plan, record, queries.insert, CREATE_FAILED))
+            version = await self._write(plan, record, queries.insert, CREATE_FAILED)
+            await self._saved(collection, record, None, info)
+            return Row(record, version)
         async with undone_on_failure(self.files) as uploads, self.db.transaction():
             if collection.name in accounts.REF_COLLECTIONS and (
                 wrong := await accounts.ref_errors(self.db, schema, collection, record)
@@ -285,7 +356,9 @@ class Records:
                 raise Invalid(CREATE_FAILED, errors)
             if collection.is_auth:
                 await accounts.prepare(self.db, schema, plan, record, None, new_password=True)
+            await self._saving(schema, plan, record, None, info, CREATE_FAILED)
             version = await self._write(plan, record, queries.insert, CREATE_FAILED)
+            await self._saved(collection, record, None, info)
             uploads.keep()
         return Row(record, version)
 
@@ -305,8 +378,12 @@ class Records:
 
         `if_match` is the request's If-Match header: another version raises PreconditionFailed.
         """
-        return await self.again(
-            lambda schema: self._update(schema, name, record_id, sent, query, info, if_match)
+        return await self._asked(
+            "update",
+            name,
+            record_id,
+            info,
+            lambda schema: self._update(schema, name, record_id, sent, query, info, if_match),
         )
 
     async def _update(
@@ -322,7 +399,7 @@ class Records:
         collection = schema.find(name)
         if collection.is_view:
             raise Invalid(NO_VIEWS)
-        if collection.update_rule is None and not info.is_superuser:
+        if rule_of(schema, collection, "update") is None and not info.is_superuser:
             raise Forbidden(SUPERUSERS_ONLY)
         if not is_possible_id(record_id):
             raise NotFound()
@@ -333,7 +410,7 @@ class Records:
             info = msgspec.structs.replace(info, body=resolved.body)
             level = await self._may_update(schema, plan, record_id, info)
             check_version(before, if_match)
-            row = await self._change(schema, plan, before, resolved, level)
+            row = await self._change(schema, plan, before, resolved, level, info)
             uploads.keep()
         return await self._answer(schema, plan, row, query, info)
 
@@ -354,13 +431,14 @@ class Records:
         collection = plan.collection
         options = collection.options
         manage = options.manage_rule if options is not None and info.caller is not None else None
-        if not collection.update_rule and not manage:
+        rule = rule_of(schema, collection, "update")
+        if not rule and not manage:
             return Level.DEFAULT
         args = Args()
         try:
             conditions = ["true"]
-            if collection.update_rule:
-                conditions[0] = rule_condition(schema, collection, collection.update_rule, info, args)
+            if rule:
+                conditions[0] = rule_condition(schema, collection, rule, info, args)
             if manage and (manager := manage_condition(schema, collection, manage, info, args)):
                 conditions.append(manager)
             statement = queries.stored_check(plan, record_id, conditions, args)
@@ -371,7 +449,9 @@ class Records:
             raise NotFound()
         return Level.MANAGER if len(conditions) > 1 and found[1] else Level.DEFAULT
 
-    async def _change(self, schema: Schema, plan: Plan, before: Row, resolved: Resolved, level: Level) -> Row:
+    async def _change(
+        self, schema: Schema, plan: Plan, before: Row, resolved: Resolved, level: Level, info: RequestInfo
+    ) -> Row:
         """Check the changed record and write it; runs in the transaction that has locked the row."""
         collection = plan.collection
         record, old = resolved.record, before.values
@@ -385,19 +465,27 @@ class Records:
         errors |= await stored_errors(self.db, schema, plan, record, old, errors)
         if errors:
             raise Invalid(UPDATE_FAILED, errors)
-        await self._hash(record, resolved.passwords)
+        await self._hash(collection, record, resolved.passwords, is_new=False)
         if collection.is_auth:
             changed = "password" in resolved.passwords
             await accounts.prepare(self.db, schema, plan, record, old, new_password=changed)
-        return await self._save(schema, plan, record, before)
+        return await self._save(schema, plan, record, before, info)
 
-    async def _save(self, schema: Schema, plan: Plan, record: dict[str, Any], before: Row) -> Row:
+    async def _save(
+        self,
+        schema: Schema,
+        plan: Plan,
+        record: dict[str, Any],
+        before: Row,
+        info: RequestInfo | None = None,
+    ) -> Row:
         """Write what differs from the stored row, with the dates that change on every update."""
         old = before.values
         moment = now()
         for field in plan.fields:
             if isinstance(field, AutodateField) and field.on_update:
                 record[field.name] = moment
+        await self._saving(schema, plan, record, old, info, UPDATE_FAILED)
         changes = {name: value for name, value in record.items() if value != old[name]}
         if not changes:
             return Row(record, before.version)
@@ -410,6 +498,7 @@ class Records:
         if plan.collection.is_auth:
             await accounts.settle(self.db, schema, plan, record, old)
         await remove_replaced(self.db, self.files, plan, old, record)
+        await self._saved(plan.collection, record, old, info)
         return Row(record, version)
 
     async def _write(
@@ -444,7 +533,13 @@ class Records:
 
     async def delete(self, name: str, record_id: str, info: RequestInfo, *, if_match: str = "") -> None:
         """Delete a record under the delete rule, with everything that follows from it."""
-        await self.again(lambda schema: self._delete(schema, name, record_id, info, if_match))
+        await self._asked(
+            "delete",
+            name,
+            record_id,
+            info,
+            lambda schema: self._delete(schema, name, record_id, info, if_match),
+        )
 
     async def _delete(
         self, schema: Schema, name: str, record_id: str, info: RequestInfo, if_match: str
@@ -453,12 +548,11 @@ class Records:
         if collection.is_view:
             raise Invalid(NO_VIEWS)
         async with self.db.transaction():
-            row = await self.find_allowed(
-                schema, collection, record_id, collection.delete_rule, info, lock="FOR UPDATE"
-            )
+            rule = rule_of(schema, collection, "delete")
+            row = await self.find_allowed(schema, collection, record_id, rule, info, lock="FOR UPDATE")
             check_version(row, if_match)
             try:
-                await Deletion(self.db, schema, self.files).delete(collection, [record_id])
+                await self._deletion(schema, info).delete(collection, [record_id])
             except (UniqueViolation, *REFUSED) as error:
                 raise Invalid(REQUIRED_REFERENCE) from error
 
@@ -476,7 +570,14 @@ class Records:
         plan = plan_of(self.cache.current, collection)
         record = empty_record(collection) | dict(values)
         complete_new(plan, record)
-        await self._write(plan, record, queries.insert, CREATE_FAILED)
+        if not self._shown_first(collection):
+            await self._write(plan, record, queries.insert, CREATE_FAILED)
+            await self._saved(collection, record, None, None)
+            return record
+        async with self.db.transaction():
+            await self._saving(self.cache.current, plan, record, None, None, CREATE_FAILED)
+            await self._write(plan, record, queries.insert, CREATE_FAILED)
+            await self._saved(collection, record, None, None)
         return record
 
     async def save_fields(
@@ -499,7 +600,7 @@ class Records:
     async def delete_internal(self, collection: Collection, record_id: str) -> None:
         """Delete a record with everything that follows from it."""
         async with self.db.transaction():
-            await Deletion(self.db, self.cache.current, self.files).delete(collection, [record_id])
+            await self._deletion(self.cache.current).delete(collection, [record_id])
 
     async def enrich(
         self,
@@ -512,7 +613,7 @@ class Records:
         """Stored records as this caller may see them."""
         schema = self.cache.current
         plan = plan_of(schema, collection)
-        return await shown(self.db, schema, [Node(plan, Row(dict(row))) for row in rows], info, expand)
+        return await self._shown(schema, [Node(plan, Row(dict(row))) for row in rows], info, expand)
 
     # Steps shared by the verbs
 
@@ -521,23 +622,29 @@ class Records:
 
         Inside an open transaction there is only one attempt: the outer work has to start anew.
         """
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS_AT_ANOTHER_SCHEMA + 1):
             schema = self.cache.current
             try:
                 return await work(schema)
-            except (Busy, SchemaChanged) as error:
-                if attempt == ATTEMPTS or self.db.in_transaction:
+            except GroundplaneError as error:
+                if self.db.in_transaction:
                     raise
-                if isinstance(error, SchemaChanged):
-                    await self._newer_schema(schema)
-        raise RuntimeError("unreachable")
+                if isinstance(error, Busy | SchemaChanged):
+                    moved = isinstance(error, SchemaChanged) and await self._moved_on(schema)
+                    if not moved and attempt >= ATTEMPTS:
+                        raise
+                elif not (is_stale(error) and await self._moved_on(schema)):
+                    raise
+        raise Unavailable()
 
-    async def _newer_schema(self, schema: Schema) -> None:
-        """Wait a moment until this process knows the schema that the database has."""
+    async def _moved_on(self, schema: Schema) -> bool:
+        """Whether the database has another schema by now; waits a moment for this process to know it."""
+        version = int(await self.db.fetchval(queries.SCHEMA_VERSION) or 0)
         waited = 0.0
-        while self.cache.current is schema and waited < SCHEMA_WAIT_S:
+        while self.cache.current.version < version and waited < SCHEMA_WAIT_S:
             await asyncio.sleep(SCHEMA_POLL_S)
             waited += SCHEMA_POLL_S
+        return self.cache.current is not schema
 
     async def _resolved(
         self, collection: Collection, sent: Submitted, current: Mapping[str, Any], info: RequestInfo
@@ -546,8 +653,13 @@ class Records:
         # Telling what an upload is may mean to read an archive's directory from the disk.
         return await asyncio.to_thread(work) if sent.uploads else work()
 
-    async def _hash(self, record: dict[str, Any], passwords: Mapping[str, str]) -> None:
+    async def _hash(
+        self, collection: Collection, record: dict[str, Any], passwords: Mapping[str, str], *, is_new: bool
+    ) -> None:
         for name, plain in passwords.items():
+            if self.hooks.password_check:
+                check = PasswordCheck(collection, name, plain, record, is_new)
+                await self.hooks.password_check(collection, event=check)
             record[name] = await hash_password(plain)
 
     async def _remove_installer(self, schema: Schema, collection: Collection) -> None:
@@ -555,14 +667,152 @@ class Records:
         installer = await self.find_one(collection, 'r."email" = $1', INSTALLER_EMAIL)
         if installer is not None:
             async with self.db.transaction():
-                await Deletion(self.db, schema, self.files).delete(collection, [installer["id"]])
+                await self._deletion(schema).delete(collection, [installer["id"]])
 
     async def _answer(
         self, schema: Schema, plan: Plan, row: Row, query: Mapping[str, str], info: RequestInfo
     ) -> Answer:
         """The record as the response shows it."""
-        records = await shown(self.db, schema, [Node(plan, row)], info, query.get("expand", ""))
+        records = await self._shown(schema, [Node(plan, row)], info, query.get("expand", ""))
         return Answer(records[0], etag_of(row))
+
+    # Where plugins come in; each costs a look at a flag while there is none
+
+    @property
+    def reads_are_plain(self) -> bool:
+        """Whether no plugin wants to see what is read, so that PostgreSQL may write the answer."""
+        hooks = self.hooks
+        return not (hooks.record_request or hooks.list_query or hooks.record_enrich) and not has_say(
+            self.cache.current
+        )
+
+    @property
+    def writes_are_plain(self) -> bool:
+        """Whether no plugin wants to see what is written either."""
+        hooks = self.hooks
+        return self.reads_are_plain and not (
+            hooks.record_saving or hooks.record_saved or hooks.record_write_failed or hooks.password_check
+        )
+
+    async def _asked(
+        self,
+        action: Action,
+        name: str,
+        record_id: str,
+        info: RequestInfo,
+        work: Callable[[Schema], Awaitable[T]],
+    ) -> T:
+        """Do the work of one request, with the hooks around requests and for failed writes."""
+        around, failed = self.hooks.record_request, self.hooks.record_write_failed
+        if not around and not failed:
+            return await self.again(work)
+        collection = self.cache.current.find(name)
+        try:
+            event = RecordRequest(action, collection, record_id, info)
+            async with around(collection, event=event):
+                return await self.again(work)
+        except Exception as error:
+            if failed and action in WRITES:
+                failure = RecordWriteFailed(action, collection, record_id, error, info.caller)
+                failed(collection, event=failure)
+            raise
+
+    async def _shown(
+        self, schema: Schema, nodes: Sequence[Node], info: RequestInfo, expand: str
+    ) -> list[dict[str, Any]]:
+        items = await shown(self.db, schema, nodes, info, expand)
+        if self.hooks.record_enrich:
+            await enrich_all(self.hooks.record_enrich, schema, items, info)
+        return items
+
+    def _watched(self, collection: Collection) -> bool:
+        """Whether a plugin wants to know of this collection's changes."""
+        saved = self.hooks.record_saved
+        return self._shown_first(collection) or (bool(saved) and saved.concerns(collection))
+
+    def _shown_first(self, collection: Collection) -> bool:
+        """Whether a plugin sees this collection's records before they are written, which needs a transaction."""
+        hook = self.hooks.record_saving
+        return bool(hook) and hook.concerns(collection)
+
+    async def _saving(
+        self,
+        schema: Schema,
+        plan: Plan,
+        record: dict[str, Any],
+        before: Mapping[str, Any] | None,
+        info: RequestInfo | None,
+        failed: str,
+    ) -> None:
+        """Show a record to plugins before it is written, and check again what they have changed."""
+        hook = self.hooks.record_saving
+        if not hook or not hook.concerns(plan.collection):
+            return
+        was = {name: value.copy() if isinstance(value, list) else value for name, value in record.items()}
+        caller = info.caller if info is not None else None
+        event = RecordSaving(plan.collection, record, before, caller, info)
+        await hook(plan.collection, event=event)
+        if event.record == was and event.record is record:
+            return
+        try:
+            refuse_other_fields(was, event.record, before)
+            record.update(event.record)
+            errors = plain_errors(plan, record, before, {})
+            errors |= await stored_errors(self.db, schema, plan, record, before, errors)
+        except (AttributeError, TypeError, ValueError) as error:
+            plugins = ", ".join(each.plugin for each in hook.implementations)
+            log.error("A plugin (one of %s) left an impossible value in a record: %s", plugins, error)
+            raise PluginFailed(plugins, hook.name, "it left an impossible value") from error
+        if errors:
+            raise Invalid(failed, errors)
+
+    async def _saved(
+        self,
+        collection: Collection,
+        record: Mapping[str, Any],
+        before: Mapping[str, Any] | None,
+        info: RequestInfo | None,
+    ) -> None:
+        """Tell plugins of a record once it is committed."""
+        hook = self.hooks.record_saved
+        if hook and hook.concerns(collection):
+            caller = info.caller if info is not None else None
+            event = RecordSaved(collection, dict(record), before, caller)
+
+            async def tell() -> None:
+                hook(collection, event=event)
+
+            await self.db.after_commit(tell)
+
+    def _deletion(self, schema: Schema, info: RequestInfo | None = None) -> Deletion:
+        return Deletion(self.db, schema, self.files, self.hooks, info.caller if info is not None else None)
+
+
+def refuse_other_fields(
+    was: Mapping[str, Any], now: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> None:
+    """Raise ValueError for a record with other fields than its collection's, or with another id."""
+    if now.keys() != was.keys():
+        raise ValueError(f"fields {sorted(now.keys() ^ was.keys())}")
+    if before is not None and now["id"] != before["id"]:
+        raise ValueError("the id of a stored record cannot change")
+
+
+async def enrich_all(
+    hook: Before, schema: Schema, items: Sequence[dict[str, Any]], info: RequestInfo
+) -> None:
+    """Show finished records to plugins, all of one collection at once, those that an expand brought too."""
+    by_collection: dict[str, list[dict[str, Any]]] = {}
+    waiting = list(items)
+    while waiting:
+        item = waiting.pop(0)
+        by_collection.setdefault(item["collectionId"], []).append(item)
+        for related in item.get("expand", {}).values():
+            waiting.extend(related if isinstance(related, list) else [related])
+    for collection_id, group in by_collection.items():
+        collection = schema.by_id.get(collection_id)
+        if collection is not None and hook.concerns(collection):
+            await hook(collection, event=RecordEnrich(collection, group, info))
 
 
 def is_possible_id(record_id: str) -> bool:

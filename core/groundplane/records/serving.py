@@ -9,6 +9,7 @@ from groundplane.context import RequestInfo
 from groundplane.db.engine import Database
 from groundplane.db.sql import Args
 from groundplane.errors import Forbidden, NotFound
+from groundplane.query.effective import rule_of
 from groundplane.records.attachments import names_of
 from groundplane.records.plan import plan_of
 from groundplane.records.queries import owners_of_file, select_one
@@ -55,7 +56,7 @@ async def find_file(db: Database, schema: Schema, collection: Collection, record
 
 async def check_protected(records: Records, schema: Schema, found: Found, info: RequestInfo) -> None:
     """Evaluate the view rule for a protected file; raises NotFound."""
-    rule = found.collection.view_rule
+    rule = rule_of(schema, found.collection, "view")
     try:
         await records.find_allowed(schema, found.collection, found.record_id, rule, info)
     except Forbidden:
