@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from groundplane.auth.queries import select_by_id
 from groundplane.context import Caller
 from groundplane.db.engine import Database
-from groundplane.schema.cache import SchemaCache
+from groundplane.db.failures import SchemaChanged
+from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
 from groundplane.schema.options import AuthOptions, TokenOptions
 from groundplane.security import tokens
@@ -21,6 +23,10 @@ AUTH, FILE, VERIFICATION, PASSWORD_RESET, EMAIL_CHANGE = TYPES = (
     "passwordReset",
     "emailChange",
 )
+
+
+MAX_REMEMBERED = 4096  # tokens
+MAX_REMEMBERED_LENGTH = 1024  # characters
 
 
 def token_options(options: AuthOptions, token_type: str) -> TokenOptions:
@@ -63,23 +69,63 @@ def issue(
     return tokens.sign(claims, record["tokenKey"] + options.secret)
 
 
+class Remembered(NamedTuple):
+    """A token whose signature was right for `token_key`; whether the record still has that key is not known."""
+
+    caller: Caller
+    token_key: str
+    schema: Schema  # with the secret that was part of the key
+    expires: float | None  # seconds since 1970
+
+
 class Callers:
     """Finds who sent a request. Reads the record every time, so a changed tokenKey counts at once everywhere."""
 
     def __init__(self, db: Database, schema: SchemaCache) -> None:
         self._db = db
         self._schema = schema
+        self._remembered: OrderedDict[str, Remembered] = OrderedDict()
+
+    def remembered(self, token: str) -> Remembered | None:
+        """What an auth token said the last time, for a statement that compares the tokenKey itself.
+
+        None when it is not known, has expired, or the schema has changed since: then look it up.
+        """
+        found = self._remembered.get(token)
+        if found is None:
+            return None
+        if found.schema is not self._schema.current or (
+            found.expires is not None and time.time() >= found.expires
+        ):
+            del self._remembered[token]
+            return None
+        return found
+
+    def _remember(self, schema: Schema, caller: Caller, token_key: str, claims: Mapping[str, Any]) -> None:
+        if len(caller.token) > MAX_REMEMBERED_LENGTH:
+            return
+        self._remembered[caller.token] = Remembered(caller, token_key, schema, claims.get("exp"))
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
 
     async def record(self, collection: Collection, record_id: str) -> dict[str, Any] | None:
         """The stored record with this id, by field name; None when there is none."""
         if not record_id or "\x00" in record_id:  # a NUL byte cannot be in any stored text
             return None
-        row = await self._db.fetchrow(select_by_id(self._schema.current, collection), record_id)
+        shape = select_by_id(self._schema.current, collection)
+        if self._db.in_transaction or not record_id.isascii():
+            row = await self._db.fetchrow(shape.text, record_id)
+        else:
+            try:
+                row = await self._db.rows.row(shape, (record_id,))
+            except SchemaChanged:
+                row = await self._db.fetchrow(shape.text, record_id)
         if row is None:
             return None
+        # A row from a lane may have a column more than it was asked for.
         return {
             field.name: field.from_column(value)
-            for field, value in zip(collection.fields, row.values(), strict=True)
+            for field, value in zip(collection.fields, row.values(), strict=False)
         }
 
     async def from_token(self, token: str, *types: str) -> tuple[Caller, dict[str, Any]] | None:
@@ -94,7 +140,8 @@ class Callers:
             return None
         if token_type not in types or token_type not in TYPES or not collection_id:
             return None
-        collection = self._schema.current.get(collection_id)
+        schema = self._schema.current
+        collection = schema.get(collection_id)
         if collection is None or collection.options is None:
             return None
         record = await self.record(collection, record_id)
@@ -111,6 +158,8 @@ class Callers:
             refreshable=claims.get("refreshable") is True,
             token=token,
         )
+        if token_type == AUTH:
+            self._remember(schema, caller, record["tokenKey"], claims)
         return caller, claims
 
     async def caller(self, token: str, token_type: str = AUTH) -> Caller | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from groundplane.db.lanes import Shape
 from groundplane.db.sql import ident
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
@@ -14,15 +15,15 @@ def columns(collection: Collection) -> str:
     return ", ".join(ident(field.column) for field in collection.fields)
 
 
-def select_by_id(schema: Schema, collection: Collection) -> str:
+def select_by_id(schema: Schema, collection: Collection) -> Shape:
     """The record with id $1, its columns in the order of the collection's fields."""
     shelf = schema.plans.setdefault(PLANS, {})
     key = ("by_id", collection.id)
-    text = shelf.get(key)
-    if not isinstance(text, str):
+    shape = shelf.get(key)
+    if not isinstance(shape, Shape):
         text = f"SELECT {columns(collection)} FROM {ident(collection.table)} WHERE id = $1"
-        shelf[key] = text
-    return text
+        shape = shelf[key] = Shape(text, 1)
+    return shape
 
 
 def select_by_identity(collection: Collection, field: Field, *, nocase: bool) -> str:

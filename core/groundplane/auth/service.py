@@ -17,6 +17,8 @@ from groundplane.auth.rules import BadRule, meets
 from groundplane.context import Caller, RequestInfo
 from groundplane.db.engine import Database
 from groundplane.errors import REQUIRED, FieldError, Forbidden, GroundplaneError, Invalid, NotFound
+from groundplane.hooks.calls import Hooks
+from groundplane.hooks.events import AuthAttempt, AuthSucceeded
 from groundplane.schema.addresses import is_email
 from groundplane.schema.cache import SchemaCache
 from groundplane.schema.collection import Collection
@@ -82,7 +84,15 @@ def length_error(text: str, *, required: bool = True) -> FieldError | None:
 class Auth:
     """The verbs of the sign-in endpoints. `callers` turns tokens into callers, for every endpoint."""
 
-    def __init__(self, db: Database, schema: SchemaCache, settings: Settings, records: Records) -> None:
+    def __init__(
+        self,
+        db: Database,
+        schema: SchemaCache,
+        settings: Settings,
+        records: Records,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._hooks = hooks or Hooks()
         self._db = db
         self._schema = schema
         self._settings = settings
@@ -136,6 +146,16 @@ class Auth:
         `form` has identity, password, identityField and mfaId, each "" when absent. Unknown accounts,
         wrong passwords and accounts without one are one answer after the same amount of work.
         """
+        if not self._hooks.auth_attempt:
+            return await self._with_password(name_or_id, form, info, expand)
+        collection = self.collection(name_or_id)
+        event = AuthAttempt(collection, "password", form["identity"], info)
+        async with self._hooks.auth_attempt(collection, event=event):
+            return await self._with_password(name_or_id, form, info, expand)
+
+    async def _with_password(
+        self, name_or_id: str, form: Mapping[str, str], info: RequestInfo, expand: str
+    ) -> SignIn | FirstFactor:
         collection = self.collection(name_or_id)
         options = collection.options
         if options is None or not options.password_auth.enabled:
@@ -161,6 +181,13 @@ class Auth:
         self, name_or_id: str, caller: Caller, info: RequestInfo, *, expand: str = ""
     ) -> SignIn:
         """Give a new token for a refreshable one, and any other one back as it is."""
+        if not self._hooks.auth_attempt:
+            return await self._refresh(name_or_id, caller, info, expand)
+        collection = self.collection(name_or_id)
+        async with self._hooks.auth_attempt(collection, event=AuthAttempt(collection, "refresh", "", info)):
+            return await self._refresh(name_or_id, caller, info, expand)
+
+    async def _refresh(self, name_or_id: str, caller: Caller, info: RequestInfo, expand: str) -> SignIn:
         collection = self.collection(name_or_id)
         token = issue(collection, caller.record) if caller.refreshable else caller.token
         await self._admit(collection, caller.record, info)
@@ -198,6 +225,9 @@ class Auth:
             await factors.complete(self._db, collection, record, method, mfa_id)
         if collection.options is not None and collection.options.auth_alert.enabled:
             await origins.remember(self._db, collection, record, info)
+        if self._hooks.auth_succeeded:
+            succeeded = AuthSucceeded(collection, method, dict(record), info)
+            self._hooks.auth_succeeded(collection, event=succeeded)
         return await self._answer(collection, record, token, info, expand)
 
     async def _admit(self, collection: Collection, record: Mapping[str, Any], info: RequestInfo) -> None:
