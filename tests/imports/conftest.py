@@ -13,13 +13,10 @@ from groundplane.imports.pocketbase import Target
 from groundplane.schema.cache import SchemaCache
 from groundplane.settings.service import Settings
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
 
 @pytest.fixture
-def data() -> Path:
-    """The folder of real inputs beside the repository."""
-    return DATA
+def data(real_inputs: Path) -> Path:
+    return real_inputs
 
 
 @pytest.fixture

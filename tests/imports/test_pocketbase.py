@@ -20,6 +20,7 @@ from groundplane.imports.pocketbase import PocketBaseOptions, Target, import_poc
 from groundplane.imports.report import ImportFailed
 from groundplane.schema.fields.base import Kind
 from groundplane.security.encryption import Seal
+from groundplane.security.tokens import sign, verify
 
 
 @pytest.fixture
@@ -133,6 +134,20 @@ async def test_password_hashes_token_keys_and_secrets_are_kept_byte_for_byte(
     assert users.auth_token.secret == options["authToken"]["secret"]
     assert users.file_token.secret == options["fileToken"]["secret"]
     assert users.password_reset_token.duration == options["passwordResetToken"]["duration"]
+
+
+async def test_a_token_of_the_source_is_still_signed_with_the_right_key(target: Target, folder: Path) -> None:
+    with opened(folder) as source:
+        (key,) = source.execute("SELECT tokenKey FROM users WHERE id = '4q1xlclmfloku33'").fetchone()
+        (text,) = source.execute("SELECT options FROM _collections WHERE name = 'users'").fetchone()
+    claims = {"id": "4q1xlclmfloku33", "type": "auth", "collectionId": "_pb_users_auth_", "exp": 4102444800}
+    token = sign(claims, key + json.loads(text)["authToken"]["secret"])
+    await import_pocketbase(PocketBaseOptions(folder=folder), target)
+    options = target.collections.cache.current.find("users").options
+    assert options is not None
+    kept = await target.db.fetchval("SELECT \"tokenKey\" FROM users WHERE id = '4q1xlclmfloku33'")
+    assert verify(token, kept + options.auth_token.secret)
+    assert not verify(token, kept + options.file_token.secret)
 
 
 async def test_every_file_is_there_byte_for_byte_with_its_type(target: Target, folder: Path) -> None:
@@ -367,3 +382,19 @@ async def test_progress_reaches_the_number_of_records_and_files(target: Target, 
     )
     assert seen["demo1"] == (3, 3)
     assert seen["files"][0] == seen["files"][1] > 0
+
+
+async def test_a_superuser_of_the_target_does_not_stand_in_the_way_and_stays(
+    target: Target, folder: Path
+) -> None:
+    add = 'INSERT INTO "_superusers" (id, email, password, "tokenKey") VALUES ($1, $2, \'x\', $3)'
+    await target.db.execute(add, "mine00000000000", "admin@example.org", "a" * 50)
+    await target.db.execute(add, "same00000000000", "test@example.com", "b" * 50)
+    report = await import_pocketbase(PocketBaseOptions(folder=folder), target)
+    assert report.settings
+    rows = await target.db.fetch('SELECT id, email FROM "_superusers" ORDER BY "_row"')
+    found = {row["email"]: row["id"] for row in rows}
+    assert found["admin@example.org"] == "mine00000000000"
+    # The same address in the source is the same person, with the password known there.
+    assert found["test@example.com"] == "sywbhecnh46rhm0"
+    assert len(rows) == 5

@@ -29,7 +29,7 @@ from groundplane.imports.report import (
 )
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
-from groundplane.schema.sqlite import Untranslatable, index_name, translate_index
+from groundplane.schema.sqlite import Untranslatable, translate_index
 from groundplane.schema.system import installed_collections
 from groundplane.settings.merge import BadType, merged
 from groundplane.settings.service import Settings
@@ -182,13 +182,18 @@ def _described(collection: Collection, records: int) -> CollectionReport:
 
 
 async def _existing(target: Target, plan: Plan) -> list[str]:
-    """Names of what makes the target not empty: collections that no fresh installation has, or records."""
+    """Names of what makes the target not empty: collections that no fresh installation has, or records.
+
+    Superusers do not count: whoever sets up a server makes one before anything else.
+    """
     fresh = {each.id for each in installed_collections()}
     found: list[str] = []
     for collection in target.collections.cache.current:
         if collection.id not in fresh:
             found.append(collection.name)
-        elif not collection.is_view and await target.db.fetchval(queries.any_row(collection.table)):
+        elif collection.is_view or collection.is_superusers:
+            continue
+        elif await target.db.fetchval(queries.any_row(collection.table)):
             found.append(f"records of {collection.name}")
     return found
 
@@ -227,7 +232,7 @@ class _Import:
             files=len(self.plan.files),
             file_bytes=sum(file.size for file in self.plan.files),
         )
-        for collection in self._replaced_defaults(change.schema):
+        for collection in await self._replaced_defaults(change.schema):
             await change.remove(collection)
         for collection in self.plan.tables:
             await self._put_table(change, collection)
@@ -237,17 +242,25 @@ class _Import:
         await change.finish()
         await self._keep_dates(change)
 
-    def _replaced_defaults(self, schema: Schema) -> list[Collection]:
+    async def _replaced_defaults(self, schema: Schema) -> list[Collection]:
         """Collections of the target that make room.
 
         In an empty target these are those with the id or name of one that comes, and `users`, which the source
-        would have if it wanted it. When merging, an empty one with the same name and another id.
+        would have if it wanted it. When merging, an empty one with the same name and another id. Superusers
+        stay, or an import would lock out the admin who starts it.
         """
         ids = {each.id for each in self.plan.collections}
         names = {each.name.lower() for each in self.plan.collections}
         if self.options.merge:
             return []
-        return [each for each in schema if each.id in ids or each.name.lower() in names or not each.system]
+        making_room = [
+            each for each in schema if each.id in ids or each.name.lower() in names or not each.system
+        ]
+        for collection in making_room:
+            if collection.is_superusers and await self.target.db.fetchval(queries.any_row(collection.table)):
+                making_room.remove(collection)
+                break
+        return making_room
 
     async def _put_table(self, change: SchemaChange, collection: Collection) -> None:
         old = change.schema.by_id.get(collection.id)
@@ -303,6 +316,8 @@ class _Import:
             await connection.copy_records_to_table(
                 queries.STAGING, records=counter.through(self.source.records(origin)), columns=columns
             )
+            if collection.is_superusers:
+                await connection.execute(queries.make_room(collection.table))
             await connection.execute(queries.take_over(collection.table, columns))
             await connection.execute(queries.DROP_STAGING)
         return counter.done
@@ -379,6 +394,3 @@ def _told(error: BaseException) -> BaseException:
         detail = f": {cause}" if cause is not None else ""
         return ImportFailed(f"The import was undone: {error.message}{detail}".splitlines()[0])
     return ImportFailed(f"The import was undone: {type(error).__name__}: {error}".splitlines()[0])
-
-
-__all__ = ["PocketBaseOptions", "Target", "import_pocketbase", "index_name", "read_plan"]

@@ -31,6 +31,14 @@ def take_over(table: str, columns: Sequence[str]) -> str:
     )
 
 
+def make_room(table: str) -> str:
+    """Remove the accounts whose address a waiting row with another id has: the source's account counts."""
+    return (
+        f"DELETE FROM {ident(table)} r USING {STAGING} s "
+        f"WHERE r.{ident('email')} = s.{ident('email')} AND r.{ident('id')} <> s.{ident('id')}"
+    )
+
+
 def insert(table: str, columns: Sequence[str]) -> str:
     places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
     return f"INSERT INTO {ident(table)} ({', '.join(map(ident, columns))}) VALUES ({places})"

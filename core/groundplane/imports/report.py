@@ -62,7 +62,10 @@ class Report(msgspec.Struct, kw_only=True):
         verb = "Would import" if self.dry_run else "Imported"
         shown = [f"  {key!r} -> {name} ({self.types.get(name, '')})" for key, name in self.mapping]
         if self.schema_file:
-            return [f"Wrote the inferred schema to {self.schema_file}; edit it and import with --schema.", *shown]
+            return [
+                f"Wrote the inferred schema to {self.schema_file}; edit it and import with --schema.",
+                *shown,
+            ]
         lines = [
             f"{verb} {counted(self.records, 'record')} in {counted(len(self.collections), 'collection')}."
         ]
