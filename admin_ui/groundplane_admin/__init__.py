@@ -17,7 +17,11 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-PAGE_HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+PAGE_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
 ASSETS = {"setup.css": "text/css", "setup.js": "text/javascript", "tokens.css": "text/css"}
 
 templates = Environment(
@@ -26,14 +30,14 @@ templates = Environment(
 
 
 @get("/_")
-async def without_slash() -> Response[bytes]:
-    """Lead to the console's own address."""
-    return Response(b"", status_code=307, headers={"Location": "/_/"})
-
-
-@get("/_/")
 async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Answer with the set-up page; its script reads the one-time token from the address's fragment."""
+    """Answer with the set-up page; its script reads the one-time token from the address's fragment.
+
+    Litestar takes `/_` and `/_/` for one path; the page's own address ends with the slash.
+    """
+    sent: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    if not sent.partition(b"?")[0].endswith(b"/"):
+        return Response(b"", status_code=307, headers={"Location": "/_/"})
     html = templates.get_template("setup.html").render(version=__version__)
     return Response(html.encode(), media_type="text/html", headers=PAGE_HEADERS)
 
@@ -50,4 +54,4 @@ async def asset(name: FromPath[str]) -> Response[bytes]:
 
 def router() -> Router:
     """The console's routes, for `app.py`."""
-    return Router("/", route_handlers=[without_slash, start, asset])
+    return Router("/", route_handlers=[start, asset])

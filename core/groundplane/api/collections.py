@@ -16,40 +16,8 @@ from groundplane.collections.service import BAD_SHAPE, BAD_TYPE_SHAPE
 from groundplane.errors import Invalid
 from groundplane.records.paging import list_request, page_of
 from groundplane.schema.collection import Collection
+from groundplane.schema.options import PROVIDER_NAMES
 from groundplane.schema.wire import collection_to_json
-
-# As PocketBase offers them; what is not named here stands behind, by name.
-PROVIDER_ORDER = [
-    "apple",
-    "google",
-    "microsoft",
-    "yandex",
-    "facebook",
-    "instagram2",
-    "github",
-    "gitlab",
-    "bitbucket",
-    "gitee",
-    "gitea",
-    "discord",
-    "twitter",
-    "kakao",
-    "vk",
-    "linear",
-    "notion",
-    "monday",
-    "lark",
-    "box",
-    "spotify",
-    "trakt",
-    "twitch",
-    "patreon",
-    "strava",
-    "wakatime",
-    "livechat",
-    "mailcow",
-    "planningcenter",
-]
 
 
 def superuser_exchange(request: AnyRequest) -> Exchange:
@@ -114,11 +82,9 @@ async def view_scaffolds(request: AnyRequest) -> Response[bytes]:
 async def list_oauth2_providers(request: AnyRequest) -> Response[bytes]:
     """List the OAuth2 providers that a collection can be given."""
     ask = superuser_exchange(request)
-    order = {name: place for place, name in enumerate(PROVIDER_ORDER)}
-    names = sorted(DEFAULTS, key=lambda name: (order.get(name, len(order)), name))
     providers = [
         {"name": name, "displayName": DEFAULTS[name].display_name, "logo": DEFAULTS[name].logo}
-        for name in names
+        for name in PROVIDER_NAMES
     ]
     return answer(providers, ask)
 

@@ -13,6 +13,7 @@ from groundplane.api.cors import Cors
 from groundplane.api.errors import failure_reply
 from groundplane.api.exchange import DEFAULT_MAX_BODY, SCOPE_KEY, Disconnected, Exchange, Reply
 from groundplane.api.limits import Limits, collection_route
+from groundplane.api.plugins import handle_plugin
 from groundplane.errors import Forbidden, NotFound, Unavailable
 from groundplane.security.addresses import client_ip, covers
 from groundplane.security.ids import request_id
@@ -31,6 +32,7 @@ SECURITY_HEADERS: tuple[Header, ...] = (
     (b"x-frame-options", b"SAMEORIGIN"),
 )
 Handler: TypeAlias = "Callable[[Exchange, Services], Awaitable[Reply]]"
+QuickHandler: TypeAlias = "Callable[[Exchange, Services], Awaitable[Reply | None]]"
 DEFAULT_BATCH_BODY = 128 * 1024 * 1024  # bytes
 
 
@@ -42,6 +44,9 @@ def encoded(headers: Sequence[tuple[str, str]]) -> list[Header]:
 class Gateway:
     """Wraps the Litestar application; `records` and `batch` answer their endpoints without it.
 
+    `quickly` is asked first about records, before anybody has looked up who asks: it gives an answer of which
+    it is sure, or None.
+
     Give it the services with `attach` before it is asked anything (it answers 503 until then).
     """
 
@@ -51,12 +56,14 @@ class Gateway:
         *,
         records: Handler,
         batch: Handler,
+        quickly: QuickHandler | None = None,
         origins: Sequence[str] = ("*",),
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
         self.inner = inner
         self._records = records
         self._batch = batch
+        self._quickly = quickly
         self._max_body = max_body
         self._cors = Cors(origins)
         self._services: Services | None = None
@@ -109,12 +116,19 @@ class Gateway:
         send: Send,
     ) -> None:
         try:
+            if is_records(exchange.segments):
+                quick = await self._quick(exchange)
+                if quick is not None:
+                    await put_out(quick, [*headers, *SECURITY_HEADERS], exchange, send)
+                    return
             services = await self._admit(exchange)
             match exchange.segments:
                 case ("api", "collections", _, "records") | ("api", "collections", _, "records", _):
                     reply = await self._records(exchange, services)
                 case ("api", "batch"):
                     reply = await self._batch(exchange, services)
+                case ("api", "x", _, *_):
+                    reply = await handle_plugin(exchange, services)
                 case _:
                     await self._litestar(exchange, headers, scope, receive, send)
                     return
@@ -123,6 +137,11 @@ class Gateway:
         except Exception as error:  # noqa: BLE001  # nothing may get past this without an answer
             reply = failure_reply(error, exchange)
         await put_out(reply, [*headers, *SECURITY_HEADERS], exchange, send)
+
+    async def _quick(self, exchange: Exchange) -> Reply | None:
+        if self._services is None or self._quickly is None:
+            return None
+        return await self._quickly(exchange, self._services)
 
     async def _admit(self, exchange: Exchange) -> Services:
         """Find out who asks and from where; refuse what the settings refuse."""
@@ -194,9 +213,21 @@ class Gateway:
         await self.inner(inner, receive, send_on)  # type: ignore[arg-type]  # a copy of the scope with our key
 
 
+def is_records(segments: tuple[str, ...]) -> bool:
+    """Whether the path is that of a collection's records or one of them."""
+    return (
+        4 <= len(segments) <= 5
+        and segments[3] == "records"
+        and segments[1] == "collections"
+        and segments[0] == "api"
+    )
+
+
 def clean_path(exchange: Exchange) -> str | None:
     """The path without empty, `.` and `..` parts when it has any; None when it is clean."""
     path = exchange.raw_path
+    if path[:1] == "/" and "//" not in path and "/." not in path:
+        return None
     parts = path.split("/")[1:]
     if path.startswith("/") and not any(part in (".", "..") for part in parts) and "" not in parts[:-1]:
         return None

@@ -11,14 +11,13 @@ from litestar.params import FromPath
 from groundplane import __version__
 from groundplane.api.exchange import AnyRequest, exchange, services_of
 from groundplane.api.openapi_fields import JSON
+from groundplane.api.openapi_jobs import TAG as JOBS_TAG
+from groundplane.api.openapi_jobs import job_paths, job_schemas
 from groundplane.api.openapi_page import render
 from groundplane.api.openapi_records import CollectionPart
-from groundplane.api.openapi_server import (
-    ADMIN_TAGS,
-    TAGS,
-    admin_paths,
+from groundplane.api.openapi_server import ADMIN_TAGS, TAGS, admin_paths, paths
+from groundplane.api.openapi_shared import (
     admin_schemas,
-    paths,
     shared_parameters,
     shared_responses,
     shared_schemas,
@@ -65,8 +64,8 @@ def build(schema: Schema, *, everything: bool) -> JSON:
     all_paths = paths()
     schemas = shared_schemas()
     if everything:
-        all_paths |= admin_paths()
-        schemas |= admin_schemas()
+        all_paths |= admin_paths() | job_paths()
+        schemas |= admin_schemas() | job_schemas()
     for part in parts:
         all_paths |= part.paths()
         schemas |= part.schemas()
@@ -79,7 +78,7 @@ def build(schema: Schema, *, everything: bool) -> JSON:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [part.tag() for part in parts] + [*TAGS, *(ADMIN_TAGS if everything else ())],
+        "tags": [part.tag() for part in parts] + [*TAGS, *((*ADMIN_TAGS, JOBS_TAG) if everything else ())],
         "paths": all_paths,
         "components": {
             "schemas": schemas,

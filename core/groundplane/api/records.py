@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from groundplane.api.caller import token_of
 from groundplane.api.exchange import DEFAULT_MAX_BODY, Exchange, Reply
 from groundplane.api.params import fields_param
 from groundplane.api.response import NO_CONTENT, json_reply
 from groundplane.context import RequestInfo
 from groundplane.errors import Invalid, NotFound
+from groundplane.records.quick import NOBODY, Asker
 from groundplane.records.service import NO_VIEWS, Answer
 from groundplane.records.throttle import EmptyAnswers
 from groundplane.records.values import Submitted
@@ -43,6 +45,73 @@ async def handle_records(exchange: Exchange, services: Services) -> Reply:
         case "DELETE", 1:
             return await delete_record(exchange, services, name, record_id[0])
     raise NotFound()
+
+
+async def handle_quickly(exchange: Exchange, services: Services) -> Reply | None:
+    """Answer what one statement can answer, which then also says whether the caller's token still counts."""
+    match exchange.method, len(exchange.segments):
+        case (("GET" | "HEAD"), (4 | 5)):
+            return await quick_read(exchange, services)
+        case "POST", 4:
+            return await quick_create(exchange, services)
+    return None
+
+
+async def quick_read(exchange: Exchange, services: Services) -> Reply | None:
+    """Answer a plain read with one statement; None when it takes the ordinary way, which checks more.
+
+    The statement itself compares the caller's tokenKey with the stored one. No answer is given that limits,
+    the addresses of superusers or a body could forbid.
+    """
+    headers = exchange.headers
+    if "content-length" in headers or "transfer-encoding" in headers:
+        return None
+    if not services.records.reads_are_plain:
+        return None
+    asker = asker_of(exchange, services)
+    if asker is None:
+        return None
+    quick, segments = services.records.quick, exchange.segments
+    if len(segments) == 4:
+        found = await quick.page(segments[2], exchange.query, asker, exchange.method)
+    else:
+        found = await quick.view(segments[2], segments[4], exchange.query, asker, exchange.method)
+    if found is None:
+        return None
+    return Reply(200, found.body, (("ETag", found.etag),) if found.etag else ())
+
+
+async def quick_create(exchange: Exchange, services: Services) -> Reply | None:
+    """Write a plain record with one statement; None, with nothing written, when it takes the ordinary way."""
+    if not services.records.writes_are_plain:
+        return None
+    headers = exchange.headers
+    asker = asker_of(exchange, services)
+    name = exchange.segments[2]
+    collection = services.schema.current.get(name)
+    if asker is None or "idempotency-key" in headers or collection is None or collection.is_view:
+        return None
+    check_size(exchange, services, name)
+    if not exchange.content_type.startswith("application/json"):
+        return None
+    values, uploads = await exchange.form()
+    sent = Submitted(values, uploads)
+    found = await services.records.create_quickly(name, sent, exchange.query, asker)
+    return Reply(200, found.body, (("ETag", found.etag),)) if found is not None else None
+
+
+def asker_of(exchange: Exchange, services: Services) -> Asker | None:
+    """Who asks, as far as the token alone says; None when limits or addresses have to be looked at first."""
+    settings = services.settings.current
+    if settings.rate_limits.enabled:
+        return None
+    token = token_of(exchange.headers.get("authorization", ""))
+    if not token:
+        return NOBODY
+    known = services.auth.callers.remembered(token)
+    if known is None or (settings.superuser_ips and known.caller.is_superuser):
+        return None
+    return Asker(known.caller, known.token_key)
 
 
 async def list_records(exchange: Exchange, services: Services, name: str) -> Reply:

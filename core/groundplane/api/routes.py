@@ -8,12 +8,12 @@ from contextlib import AbstractAsyncContextManager
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 
-from groundplane.api import auth, auth_refusals, collections, files, health, openapi, settings
+from groundplane.api import auth, auth_refusals, collections, files, health, jobs, openapi, settings
 from groundplane.api.batch import handle_batch
 from groundplane.api.errors import on_exception, on_http_exception
 from groundplane.api.exchange import DEFAULT_MAX_BODY
 from groundplane.api.gateway import Gateway
-from groundplane.api.records import handle_records
+from groundplane.api.records import handle_quickly, handle_records
 
 ROUTERS: tuple[Router, ...] = (
     auth.router,
@@ -21,6 +21,8 @@ ROUTERS: tuple[Router, ...] = (
     collections.router,
     files.router,
     health.router,
+    jobs.crons_router,
+    jobs.jobs_router,
     openapi.router,
     settings.router,
 )
@@ -44,4 +46,11 @@ def make_gateway(
         openapi_config=None,
         logging_config=None,
     )
-    return Gateway(inner, records=handle_records, batch=handle_batch, origins=origins, max_body=max_body)
+    return Gateway(
+        inner,
+        records=handle_records,
+        quickly=handle_quickly,
+        batch=handle_batch,
+        origins=origins,
+        max_body=max_body,
+    )
