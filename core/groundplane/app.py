@@ -23,6 +23,11 @@ from groundplane.db.migrate import migrate
 from groundplane.errors import Unavailable
 from groundplane.files.local import LocalFiles
 from groundplane.files.service import Files
+from groundplane.hooks.manager import Plugins
+from groundplane.housekeeping import register_housekeeping
+from groundplane.jobs.queue import Jobs
+from groundplane.jobs.schedule import Crons
+from groundplane.query.access import ask_plugins
 from groundplane.records.service import Records
 from groundplane.schema.cache import SchemaCache
 from groundplane.schema.collection import Collection
@@ -46,12 +51,19 @@ def functions_sql() -> str:
 
 @asynccontextmanager
 async def open_services(
-    config: Config, database_url: str, *, alone: bool = False, small: bool = False
+    config: Config,
+    database_url: str,
+    *,
+    alone: bool = False,
+    small: bool = False,
+    plugins: Plugins | None = None,
 ) -> AsyncIterator[Services]:
     """Connect everything, with the schema and the settings loaded; raises DatabaseUnusable.
 
     `alone` says that no other process works on this database, `small` that one connection will do for now.
+    `plugins` are those of the configuration, unless others are given.
     """
+    plugins = plugins or Plugins.of(config)
     database = await Database.connect(
         database_url,
         min_size=1 if small else config.database.pool_min,
@@ -62,22 +74,37 @@ async def open_services(
     broker: Broker = MemoryBroker() if alone else PostgresBroker(database, database_url)
     try:
         await migrate(database, functions_sql())
-        services = connect_parts(config, database, broker)
+        services = connect_parts(config, database, broker, plugins)
         # Listen first, read afterwards: a change in between is then either heard or read.
         await broker.start()
         await services.collections.load()
         await services.settings.load()
+        await plugins.start(services, database)
+        for missed in plugins.missed:
+            raise Unavailable(f"Plugin {missed.name} is required and broken: {missed.reason}")
+        connect_access(services)
         yield services
     finally:
+        await plugins.stop()
         await broker.close()
         await database.close()
 
 
-def connect_parts(config: Config, database: Database, broker: Broker) -> Services:
+def connect_access(services: Services) -> None:
+    """Have plugins asked about access for this version of the schema and every later one."""
+    plugins, schema = services.plugins, services.schema
+    closed = plugins.has_lost_access_rules
+    if plugins.hooks.access_rules or closed:
+        schema.prepare = partial(ask_plugins, hook=plugins.hooks.access_rules, closed=closed)
+        schema.prepare(schema.current)
+
+
+def connect_parts(config: Config, database: Database, broker: Broker, plugins: Plugins) -> Services:
     """Make the parts and connect what must act together."""
+    hooks = plugins.hooks
     schema = SchemaCache()
     files = Files(LocalFiles(config.files_folder))
-    records = Records(database, schema, files)
+    records = Records(database, schema, files, hooks)
 
     async def announce(channel: str, version: int) -> None:
         await broker.publish_and_wait(channel, str(version).encode())
@@ -86,7 +113,10 @@ def connect_parts(config: Config, database: Database, broker: Broker) -> Service
         await files.delete_collection(collection.id)
 
     settings = Settings(
-        database, encryption_key=config.security.encryption_key, announce=partial(announce, SETTINGS)
+        database,
+        encryption_key=config.security.encryption_key,
+        announce=partial(announce, SETTINGS),
+        hooks=hooks,
     )
     collections = Collections(
         database,
@@ -95,7 +125,9 @@ def connect_parts(config: Config, database: Database, broker: Broker) -> Service
         delete_record=records.delete_internal,
         renamed=settings.rename_collection,
         deleted=forget_files,
+        hooks=hooks,
     )
+    jobs = Jobs(database)
     services = Services(
         config=config,
         db=database,
@@ -106,9 +138,13 @@ def connect_parts(config: Config, database: Database, broker: Broker) -> Service
         collections=collections,
         planner=Planner(collections, settings),
         records=records,
-        auth=Auth(database, schema, settings, records),
+        auth=Auth(database, schema, settings, records, hooks),
         superusers=Superusers(database, schema),
+        jobs=jobs,
+        crons=Crons(database, jobs),
+        plugins=plugins,
     )
+    register_housekeeping(services)
 
     async def new_schema(payload: bytes) -> None:
         await collections.refresh(int(payload))
@@ -137,7 +173,14 @@ async def prepare(services: Services) -> Plan:
 class Application:
     """The ASGI application of one web worker; `services` is there while its lifespan is on."""
 
-    def __init__(self, config: Config, database_url: str, *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database_url: str,
+        *,
+        alone: bool = False,
+        plugins: Plugins | None = None,
+    ) -> None:
         # The HTTP side is half of the import time, and the command line does not need it.
         from groundplane.api.routes import make_gateway
         from groundplane_admin import router as console
@@ -145,8 +188,11 @@ class Application:
         self._config = config
         self._database_url = database_url
         self._alone = alone
+        self._plugins = plugins
         self._gateway: Gateway = make_gateway(
-            lifespan=[self._lifespan], max_body=config.server.max_body_bytes
+            lifespan=[self._lifespan],
+            origins=config.server.allowed_origins,
+            max_body=config.server.max_body_bytes,
         )
         self._gateway.inner.register(console())
         self._catching_up: asyncio.Task[None] | None = None
@@ -159,9 +205,12 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        async with open_services(self._config, self._database_url, alone=self._alone) as services:
+        async with open_services(
+            self._config, self._database_url, alone=self._alone, plugins=self._plugins
+        ) as services:
             self.services = services
             self._gateway.attach(services)
+            services.plugins.hooks.ready()
             yield
 
     async def _catch_up(self, services: Services) -> None:
@@ -181,6 +230,8 @@ class Application:
             task.exception()
 
 
-def build(config: Config, database_url: str, *, alone: bool = False) -> Application:
-    """Return the ASGI application, its parts opened and closed by its lifespan; `alone` as in `open_services`."""
-    return Application(config, database_url, alone=alone)
+def build(
+    config: Config, database_url: str, *, alone: bool = False, plugins: Plugins | None = None
+) -> Application:
+    """Return the ASGI application, its parts opened and closed by its lifespan; the rest as in `open_services`."""
+    return Application(config, database_url, alone=alone, plugins=plugins)

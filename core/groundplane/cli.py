@@ -148,6 +148,26 @@ def serve(config: Config, config_file: Path | None, dev: bool) -> None:
     run(work())
 
 
+@groundplane.command()
+@options
+def worker(config: Config, config_file: Path | None) -> None:
+    """Run jobs, beside `serve` or on a machine of its own, until it is stopped."""
+    from groundplane.job_worker import work
+    from groundplane.log import set_up_logging
+    from groundplane.supervisor import database_of
+
+    set_up_logging(config.log)
+
+    def ready() -> None:
+        click.echo(f"Running up to {config.jobs.slots} jobs at a time.")
+
+    async def work_on_it() -> None:
+        async with database_of(config) as (url, _):
+            await work(config, url, ready=ready, by_orders=False)
+
+    run(work_on_it())
+
+
 def worker_number(text: str | None) -> int | None:
     if text is None:
         return None
@@ -437,6 +457,99 @@ def doctor(config: Config, config_file: Path | None) -> None:
 
     if not run(work()):
         sys.exit(1)
+
+
+@groundplane.group()
+def plugin() -> None:
+    """See, make and check plugins."""
+
+
+@plugin.command("list")
+@options
+def list_plugins(config: Config, config_file: Path | None) -> None:
+    """List the plugins that are there, and how they are."""
+    from groundplane.hooks.listing import plugin_lines
+    from groundplane.hooks.manager import Plugins
+
+    for line in plugin_lines(Plugins.of(config).all):
+        click.echo(line)
+
+
+@plugin.command("new")
+@click.argument("name")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Where; default is here.",
+)
+def new_plugin(name: str, folder: Path) -> None:
+    """Make a package for a new plugin, with tests that pass."""
+    from groundplane.hooks.checks import BadPlugin
+    from groundplane.hooks.scaffold import make
+
+    try:
+        made = make(name, folder)
+    except BadPlugin as error:
+        fail(f"{str(error)[0].upper()}{str(error)[1:]}.")
+    click.echo(f"Made {made}. Install it with: pip install --editable {made}")
+
+
+@plugin.command("check")
+@options
+def check_plugins(config: Config, config_file: Path | None) -> None:
+    """Load every plugin as the server would; exit code 1 when one is broken."""
+    from groundplane.hooks.listing import plugin_lines
+    from groundplane.hooks.manager import Plugins
+
+    plugins = Plugins.of(config)
+    for line in plugin_lines(plugins.loaded + plugins.broken):
+        click.echo(line)
+    if plugins.broken:
+        sys.exit(1)
+
+
+@groundplane.command()
+def hooks() -> None:
+    """List the hooks that plugins may implement, with their kinds and signatures."""
+    from groundplane.hooks.listing import hook_lines
+
+    for line in hook_lines():
+        click.echo(line)
+
+
+class PluginCommands(click.RichGroup):
+    """The commands that plugins add, one group per plugin; plugins are loaded when one is looked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self._groups())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return self._groups().get(cmd_name)
+
+    @functools.cache  # noqa: B019  # one per process
+    def _groups(self) -> dict[str, Any]:
+        from groundplane.hooks.manager import Plugins
+
+        found: dict[str, Any] = {}
+        for name, result, error in Plugins.of(configured(None, {})).hooks.register_commands.ask():
+            commands = result if isinstance(result, list | tuple) else []
+            if (
+                error is not None
+                or not commands
+                or not all(isinstance(each, click.Command) for each in commands)
+            ):
+                click.echo(f"Plugin {name} has no sound commands.", err=True)
+                continue
+            found[name] = click.RichGroup(
+                name=name, commands=list(commands), help=f"Commands of plugin {name}."
+            )
+        return found
+
+
+@groundplane.group("x", cls=PluginCommands)
+def plugin_commands() -> None:
+    """Commands of plugins: `groundplane x PLUGIN COMMAND`."""
 
 
 @groundplane.command()

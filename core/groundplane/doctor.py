@@ -14,6 +14,7 @@ from groundplane.collections.file import BadFile, read_document
 from groundplane.config import Config
 from groundplane.db.engine import DatabaseUnusable, without_password
 from groundplane.errors import GroundplaneError
+from groundplane.hooks.loading import Status
 from groundplane.services import Services
 from groundplane.supervisor import database_of
 
@@ -47,6 +48,15 @@ async def examine(config: Config) -> AsyncIterator[Finding]:
 
 
 async def examine_services(services: Services) -> AsyncIterator[Finding]:
+    for plugin in services.plugins.all:
+        if plugin.status is not Status.DISABLED:
+            reason = f": {plugin.reason}" if plugin.reason else ""
+            yield Finding(not plugin.reason, f"plugin {plugin.name}: {plugin.status}{reason}")
+    for name, checks, error in await services.plugins.hooks.health_checks.gather():
+        if error is not None:
+            yield Finding(False, f"plugin {name}: {error}")
+        for check in checks or ():
+            yield Finding(bool(check.sound), f"plugin {name}: {check.text}")
     count = len(services.schema.current.collections)
     size = int(await services.db.fetchval("SELECT pg_database_size(current_database())"))
     yield Finding(True, f"{count} collections, {size / 1e6:.0f} MB in the database")

@@ -12,6 +12,9 @@ from groundplane.collections.service import Collections
 from groundplane.config import Config
 from groundplane.db.engine import Database
 from groundplane.files.service import Files
+from groundplane.hooks.manager import Plugins
+from groundplane.jobs.queue import Jobs
+from groundplane.jobs.schedule import Crons
 from groundplane.records.service import Records
 from groundplane.schema.cache import SchemaCache
 from groundplane.settings.service import Settings
@@ -23,6 +26,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     `schema`      this process's snapshot of all collections (`schema.current`)
     `settings`    what administrators change while the server runs (`settings.current`)
     `planner`     compares declared collections with the database
+    `jobs`        work for later, in the transaction that wants it
+    `crons`       work by the clock
+    `plugins`     which there are, how they are, and their routes
     """
 
     config: Config
@@ -36,6 +42,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     records: Records
     auth: Auth
     superusers: Superusers
+    jobs: Jobs
+    crons: Crons
+    plugins: Plugins
 
     async def catch_up(self) -> None:
         """Read again what messages would have told, after some may have been missed."""

@@ -54,20 +54,21 @@ async def database_of(config: Config) -> AsyncIterator[tuple[str, EmbeddedPostgr
 
 
 class Worker:
-    """One web process and its successors, on one listening socket that outlives them."""
+    """One process and its successors: a web worker on a listening socket that outlives them, or a job worker."""
 
-    def __init__(self, number: int, listener: socket.socket) -> None:
-        self.number = number
+    def __init__(self, number: int, listener: socket.socket | None) -> None:
+        self.name = f"{'Job' if listener is None else 'Web'} worker {number}"
         self.listener = listener
         self.process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
 
     async def launch(self) -> asyncio.subprocess.Process:
+        module = "groundplane.job_worker" if self.listener is None else "groundplane.web_worker"
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "groundplane.web_worker"),
+            *(sys.executable, "-P", "-m", module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            pass_fds=[self.listener.fileno()],
+            pass_fds=[] if self.listener is None else [self.listener.fileno()],
             start_new_session=True,  # Ctrl-C is for the supervisor
         )
         return self.process
@@ -110,6 +111,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         listeners = listen(self.config)
         self._workers = [Worker(number, listener) for number, listener in enumerate(listeners, 1)]
+        self._workers += [Worker(number, None) for number in range(1, self.config.jobs.workers + 1)]
         # Workers spend their first second importing; meanwhile the database starts.
         keeping = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
         watching: list[asyncio.Task[None]] = []
@@ -193,10 +195,10 @@ class Supervisor:
                 return
             attempts += 1
             if not was_ready and attempts >= START_ATTEMPTS:
-                self._failed = CannotStart("The web workers do not start; the lines above say why.")
+                self._failed = CannotStart("The workers do not start; the lines above say why.")
                 self._stop.set()
                 return
-            log.warning("Web worker %d ended (%s) and is replaced", worker.number, ending(code))
+            log.warning("%s ended (%s) and is replaced", worker.name, ending(code))
             pause_s = (
                 FIRST_PAUSE_S if time.monotonic() - started > STEADY_S else min(pause_s * 2, LONGEST_PAUSE_S)
             )
@@ -214,8 +216,9 @@ class Supervisor:
             # What is declared was applied already; workers have no use for it.
             "config": msgspec.structs.replace(self.config, collections=[], settings={}),
             "database_url": self._database_url,
-            "socket": worker.listener.fileno(),
         }
+        if worker.listener is not None:
+            order["socket"] = worker.listener.fileno()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             process.stdin.write(msgspec.json.encode(order) + b"\n")
             await process.stdin.drain()

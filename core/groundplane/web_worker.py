@@ -7,9 +7,8 @@ It reads one JSON line from standard input (config, address of the database, num
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import gc
 import os
-import signal
 import socket
 import sys
 from typing import Any
@@ -22,10 +21,11 @@ from groundplane.app import build
 from groundplane.config import Config
 from groundplane.db.engine import DatabaseUnusable
 from groundplane.log import set_up_logging
+from groundplane.parent import follow_parent
 
-PR_SET_PDEATHSIG = 1
 MAX_HEAD_BYTES = 65_536  # request line and headers
 HEAD_TIMEOUT_S = 30.0
+MAX_JOINED_BYTES = 65_536
 UNUSABLE = 3  # exit code: the database cannot be used, as was said on standard error
 
 
@@ -37,6 +37,42 @@ class Order(msgspec.Struct):
     socket: int
 
 
+class JoinedWrites:
+    """A transport that sends what was written in one turn of the loop together.
+
+    uvicorn writes the head and the body of an answer apart, and each is a call into the operating system.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= MAX_JOINED_BYTES:
+            # The transport, not this, is where a slow client makes itself felt.
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._size = 0
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with two limits that it lacks: how long a request's head may be, and how slow."""
 
@@ -45,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
     head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # has all of it
         self.begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,6 +121,9 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
+        # What was loaded stays; the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         loop = asyncio.get_running_loop()
         loop.add_reader(sys.stdin.fileno(), self._on_input, loop)
         os.write(sys.stdout.fileno(), b"ready\n")
@@ -96,15 +135,13 @@ class Server(uvicorn.Server):
 
 
 def main() -> int:
-    if sys.platform == "linux":
-        # Standard input ends as well, but a process that is stuck would not notice.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
         line = orders.readline()  # unbuffered: what follows stays in the pipe
     if not line:
         return 0
     order = msgspec.json.decode(line, type=Order)
     config = order.config
+    follow_parent(config.server.shutdown_grace_s + 5)
     set_up_logging(config.log)
     application = build(config, order.database_url)
     server = Server(

@@ -98,9 +98,9 @@ def running(
 def hello(folder: Path, workers: int) -> Iterator[tuple[int, list[int]]]:
     """Serve the hello app with the HTTP server that Groundplane uses."""
     port = free_port()
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", str(workers), "--loop", "uvloop", "--no-ws"]
-    command += ["--log-level", "warning", "bench_hello:app"]
+    command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", str(workers), "--loop", "uvloop", "--http", "httptools", "--ws", "none"]
+    command += ["--no-access-log", "--no-server-header", "--log-level", "warning", "bench_hello:app"]
     with running(command, port, "/", folder / "hello.log", cwd=HERE) as process:
         yield port, [process.pid]
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def test_cpu_time_of_a_process_grows_with_its_work() -> None:
     assert bench_cpu.cpu_seconds([os.getpid()]) - before >= 0.05
 
 
-def test_a_process_tree_holds_the_workers_of_a_server(hello_server) -> None:
-    _, roots = hello_server
-    assert len(bench_cpu.tree(roots)) >= 2
+def test_a_process_tree_holds_the_workers_of_a_server(tmp_path: Path) -> None:
+    with hello(tmp_path, workers=2) as (_, roots):
+        assert len(bench_cpu.tree(roots)) >= 3
 
 
 def test_the_table_and_the_kept_file_show_every_case_with_its_ratio(tmp_path: Path) -> None:
@@ -72,3 +73,13 @@ def test_the_table_and_the_kept_file_show_every_case_with_its_ratio(tmp_path: Pa
     kept = json.loads(path.read_text(encoding="utf-8"))
     assert [case["case"] for case in kept["cases"]] == ["hello", "get by id"]
     assert json.loads((tmp_path / "latest.json").read_text(encoding="utf-8")) == kept
+
+
+def test_every_case_runs_against_a_server_and_is_answered_as_expected() -> None:
+    # Not under pytest's own folder: as root, PostgreSQL runs as another user, who may not look in there.
+    with tempfile.TemporaryDirectory(prefix="gpbench") as folder:
+        Path(folder).chmod(0o755)
+        lines = run.measure_all(seconds=0.3, connections=2, workers=1, notes=20, users=2, folder=Path(folder))
+    assert [line.case for line in lines] == ["hello", *(case.name for case in run.CASES)]
+    assert all(line.requests > 0 and line.failures == {} for line in lines)
+    assert lines[1].ratio >= 1

@@ -141,21 +141,9 @@ def old_token(data: sqlite3.Connection, collection: str, record_id: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def pocketbase_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pocketbase_folder(tmp_path_factory: pytest.TempPathFactory, real_inputs: Path) -> Path:
     """A copy of a PocketBase data folder; SQLite may want to write beside a database that it reads."""
-    source = next(
-        (
-            path
-            for path in (
-                ROOT / "tests" / "data" / "pocketbase-0.39",
-                ROOT.parent / "shared" / "data" / "pocketbase-0.39",
-            )
-            if path.is_dir()
-        ),
-        None,
-    )
-    if source is None:
-        pytest.fail("There is no PocketBase data folder to import.")
+    source = real_inputs / "pocketbase-0.39"
     target = tmp_path_factory.mktemp("pocketbase") / "pb_data"
     shutil.copytree(source, target, copy_function=shutil.copyfile)
     for path in [target, *target.rglob("*")]:
@@ -201,6 +189,16 @@ def imported_target(
 
 
 @pytest.fixture(scope="session")
+def example_url(
+    tmp_path_factory: pytest.TempPathFactory, session_database_url: Callable[[str], str]
+) -> Iterator[str]:
+    """The address of a server of two workers with the collections of `config.example.toml`."""
+    folder = tmp_path_factory.mktemp("example")
+    with Served(folder, session_database_url("example"), ROOT / "config.example.toml") as served:
+        yield served.start(workers=2)
+
+
+@pytest.fixture(scope="session")
 def session_database_url(postgres_url: str) -> Callable[[str], str]:
     """Make an empty database of this name for the whole session and return its address."""
 
@@ -225,8 +223,9 @@ def session_database_url(postgres_url: str) -> Callable[[str], str]:
 class Served:
     """The `groundplane` command on one database and data folder; stops what it started."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, config: Path | None = None) -> None:
         self.folder = folder
+        self.config = ["--config", str(config)] if config is not None else []
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith("GROUNDPLANE_")
         } | {"GROUNDPLANE_DATABASE__URL": database_url}
@@ -245,7 +244,8 @@ class Served:
                 self.process.wait()
 
     def arguments(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "groundplane", *words, "--data-dir", str(self.folder / "data")]
+        command = [sys.executable, "-m", "groundplane", *words, *self.config]
+        return [*command, "--data-dir", str(self.folder / "data")]
 
     def command(self, *words: str) -> str:
         """Run a command to its end and return what it printed; fails the test with it otherwise."""

@@ -40,6 +40,8 @@ def settings(struct: type[msgspec.Struct] = Config, prefix: str = "") -> Iterato
 def toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

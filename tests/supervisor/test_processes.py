@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -136,6 +137,36 @@ async def test_nothing_outlives_a_killed_supervisor_and_the_next_start_has_every
         pass
 
 
+@pytest.mark.slow
+async def test_a_minute_of_random_kills_loses_no_acknowledged_write(notes: LiveServer) -> None:
+    """Workers, PostgreSQL and the supervisor die in an order that the seed decides."""
+    chance = random.Random(int(os.environ.get("GROUNDPLANE_TEST_SEED", "1")))
+    saved: set[str] = set()
+    statuses: Counter[int | str] = Counter()
+    killed: Counter[str] = Counter()
+    ends = asyncio.get_running_loop().time() + 60
+    while asyncio.get_running_loop().time() < ends:
+        victim = chance.choice(["worker", "worker", "postgres", "supervisor"])
+        killed[victim] += 1
+        async with writing(notes) as work:
+            await work.more(chance.randrange(1, 200))
+            if victim == "supervisor":
+                await notes.stop(signal.SIGKILL)
+            else:
+                pids = notes.pids(WORKER if victim == "worker" else POSTGRES)
+                if pids:
+                    os.kill(chance.choice(pids), signal.SIGKILL)
+                await work.more(20)
+        saved |= set(work.saved)
+        if victim == "supervisor":
+            await notes.start()
+        else:
+            statuses += work.statuses
+    assert killed.keys() == {"worker", "postgres", "supervisor"}
+    assert saved <= await stored(notes)
+    assert 500 not in statuses
+
+
 async def test_a_change_of_the_schema_is_known_to_every_worker_when_it_is_answered(notes: LiveServer) -> None:
     code, said = await notes.command("superuser", "upsert", "admin@example.com", "1234567890")
     assert code == 0, said
@@ -173,3 +204,16 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def test_with_dev_a_changed_file_is_applied_and_a_wrong_one_is_not(
+    server_database_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "live"
+    async with LiveServer(folder, server_database_url, config=NOTES, workers=1, flags=["--dev"]) as server:
+        server.config_file.write_text("[[collections]]\nname = 5\n")
+        await until(lambda: b"was not applied" in server.output)
+        assert (await server.client.get(RECORDS)).status_code == 200
+        server.config_file.write_text(NOTES + NOTES.replace("notes", "more"))
+        await until(lambda: b"the workers start anew" in server.output)
+        assert (await server.client.get("/api/collections/more/records")).status_code == 200

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -31,11 +31,13 @@ class LiveServer:
         workers: int = 2,
         config: str = "",
         environment: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self.config_file = folder / "groundplane.toml"
         self.workers = workers
+        self.flags = flags
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith("GROUNDPLANE_")
         } | {"GROUNDPLANE_DATABASE__URL": database_url, **(environment or {})}
@@ -66,7 +68,7 @@ class LiveServer:
         self._ready.clear()
         self.output = b""
         self.process = await asyncio.create_subprocess_exec(
-            *self.arguments("serve", "--port", "0", "--workers", str(self.workers)),
+            *self.arguments("serve", "--port", "0", "--workers", str(self.workers), *self.flags),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

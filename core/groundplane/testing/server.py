@@ -32,6 +32,7 @@ from groundplane.testing.live import LiveServer
 
 if TYPE_CHECKING:
     from groundplane.app import Application
+    from groundplane.hooks.manager import Plugins
     from groundplane.services import Services
 
 FOLDER = "GROUNDPLANE_TEST_FOLDER"
@@ -181,11 +182,11 @@ class Server:
 
 
 @asynccontextmanager
-async def running(config: Config, database_url: str) -> AsyncIterator[Server]:
+async def running(config: Config, database_url: str, plugins: Plugins | None = None) -> AsyncIterator[Server]:
     """Run the application in this process, through its ASGI lifespan."""
     from groundplane.app import build
 
-    application = build(config, database_url, alone=True)
+    application = build(config, database_url, alone=True, plugins=plugins)
     to_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
