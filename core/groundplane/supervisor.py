@@ -97,6 +97,8 @@ class Supervisor:
         self.config = config
         self._say = say
         self._watched = watched
+        # From now on: a change while the server starts must not be missed.
+        self._seen = stamp(self._watched)
         self._reload = reload
         self._stop = asyncio.Event()
         self._failed: CannotStart | None = None
@@ -258,13 +260,12 @@ class Supervisor:
 
     async def _watch_config(self) -> None:
         """Apply a changed configuration file: the schema's safe differences, then fresh workers."""
-        seen = stamp(self._watched)
         while not self._stop.is_set():
             await asyncio.sleep(LOOK_S)
             now = stamp(self._watched)
-            if now == seen or self._reload is None:
+            if now == self._seen or self._reload is None:
                 continue
-            seen = now
+            self._seen = now
             try:
                 fresh = self._reload()
                 self.config = msgspec.structs.replace(
