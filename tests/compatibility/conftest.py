@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import fcntl
-import hashlib
-import hmac
 import importlib.util
 import json
 import os
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -25,6 +21,7 @@ from typing import NamedTuple, Self
 
 import asyncpg
 import pytest
+from tests.compatibility.imported import old_token
 
 from groundplane.testing.server import on_database
 
@@ -122,24 +119,6 @@ def run_file(javascript: Node, file: str, target: Target) -> dict[str, str | Non
     return results
 
 
-def old_token(data: sqlite3.Connection, collection: str, record_id: str) -> str:
-    """Make a token as the imported installation would have: its keys, its claims."""
-    row = data.execute("SELECT id, options FROM _collections WHERE name = ?", (collection,)).fetchone()
-    secret = json.loads(row[1])["authToken"]["secret"]
-    key = data.execute(f'SELECT "tokenKey" FROM "{collection}" WHERE id = ?', (record_id,)).fetchone()[0]
-    claims = {
-        "collectionId": row[0],
-        "exp": int(time.time()) + 3600,
-        "id": record_id,
-        "refreshable": True,
-        "type": "auth",
-    }
-    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
-    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
-    signature = hmac.digest((key + secret).encode(), signed, hashlib.sha256)
-    return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
-
-
 @pytest.fixture(scope="session")
 def pocketbase_folder(tmp_path_factory: pytest.TempPathFactory, real_inputs: Path) -> Path:
     """A copy of a PocketBase data folder; SQLite may want to write beside a database that it reads."""
@@ -178,9 +157,7 @@ def imported_target(
     pocketbase_folder: Path,
 ) -> Iterator[Target]:
     """A server of two workers over an imported PocketBase folder."""
-    with sqlite3.connect(pocketbase_folder / "data.db") as data:
-        tokens = {name: old_token(data, name, id) for name, id in OLD_RECORDS.items()}
-    data.close()
+    tokens = {name: old_token(name, id) for name, id in OLD_RECORDS.items()}
     folder = tmp_path_factory.mktemp("imported")
     with Served(folder, session_database_url("imported")) as served:
         served.command("import", "pocketbase", str(pocketbase_folder))
