@@ -21,6 +21,7 @@ from groundplane.config import Config
 from groundplane.db.engine import Database
 from groundplane.db.migrate import migrate
 from groundplane.errors import Unavailable
+from groundplane.events.changes import Changes
 from groundplane.files.local import LocalFiles
 from groundplane.files.service import Files
 from groundplane.hooks.manager import Plugins
@@ -104,7 +105,8 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
     hooks = plugins.hooks
     schema = SchemaCache()
     files = Files(LocalFiles(config.files_folder))
-    records = Records(database, schema, files, hooks)
+    changes = Changes()
+    records = Records(database, schema, files, hooks, changes)
 
     async def announce(channel: str, version: int) -> None:
         await broker.publish_and_wait(channel, str(version).encode())
@@ -137,6 +139,7 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         files=files,
         collections=collections,
         planner=Planner(collections, settings),
+        changes=changes,
         records=records,
         auth=Auth(database, schema, settings, records, hooks),
         superusers=Superusers(database, schema),

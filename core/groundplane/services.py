@@ -11,6 +11,7 @@ from groundplane.collections.plan import Planner
 from groundplane.collections.service import Collections
 from groundplane.config import Config
 from groundplane.db.engine import Database
+from groundplane.events.changes import Changes
 from groundplane.files.service import Files
 from groundplane.hooks.manager import Plugins
 from groundplane.jobs.queue import Jobs
@@ -26,6 +27,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     `schema`      this process's snapshot of all collections (`schema.current`)
     `settings`    what administrators change while the server runs (`settings.current`)
     `planner`     compares declared collections with the database
+    `changes`     who listens to changes of records
     `jobs`        work for later, in the transaction that wants it
     `crons`       work by the clock
     `plugins`     which there are, how they are, and their routes
@@ -39,6 +41,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     files: Files
     collections: Collections
     planner: Planner
+    changes: Changes
     records: Records
     auth: Auth
     superusers: Superusers

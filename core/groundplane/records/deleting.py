@@ -11,6 +11,7 @@ from groundplane.context import Caller
 from groundplane.db.engine import Database
 from groundplane.db.sql import Args
 from groundplane.errors import Invalid
+from groundplane.events.changes import Change, Changes
 from groundplane.files.service import Files
 from groundplane.hooks.calls import Hooks, Notify
 from groundplane.hooks.events import RecordDeleted, RecordDeleting, RecordSaved, RecordSaving
@@ -47,12 +48,14 @@ class Deletion:
         files: Files,
         hooks: Hooks | None = None,
         caller: Caller | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self.db = db
         self.schema = schema
         self.files = files
         self.hooks = hooks or Hooks()
         self.caller = caller
+        self.changes = changes or Changes()
 
     async def delete(self, collection: Collection, ids: Sequence[str]) -> None:
         """Delete the rows, then deal with the rows that refer to them; raises Invalid to refuse.
@@ -94,6 +97,15 @@ class Deletion:
                 await self.db.after_commit(self.removal(collection.id, record_id))
         for record_id in gone:
             if record_id in doomed:
+                await self.changes.tell(
+                    Change(
+                        action="delete",
+                        collection=collection,
+                        record=doomed[record_id],
+                        caller=self.caller,
+                        is_cascade=is_cascade,
+                    )
+                )
                 event = RecordDeleted(collection, doomed[record_id], is_cascade, self.caller)
                 await self.db.after_commit(self.telling(self.hooks.record_deleted, collection, event))
         return gone
@@ -101,10 +113,10 @@ class Deletion:
     async def announced(
         self, plan: Plan, ids: Sequence[str], *, is_cascade: bool
     ) -> dict[str, dict[str, Any]]:
-        """Show records to plugins before they go; returns them by id, empty when no plugin is interested."""
+        """Show records to plugins before they go; returns them by id, empty when nobody is interested."""
         collection, deleting = plan.collection, self.hooks.record_deleting
         watched = [hook for hook in (deleting, self.hooks.record_deleted) if hook.concerns(collection)]
-        if not watched:
+        if not watched and not self.changes.concerns(collection, "delete"):
             return {}
         args = Args()
         statement = select_by_ids(plan, ids, args, "")
@@ -170,6 +182,12 @@ class Deletion:
             return
         statement = update(plan, before["id"], changes)
         await self.db.execute(statement.text, *statement.args)
+        if self.changes.concerns(collection, "update"):
+            await self.changes.tell(
+                Change(
+                    action="update", collection=collection, record=record, before=before, caller=self.caller
+                )
+            )
         if saved.concerns(collection):
             event = RecordSaved(collection, record, before, self.caller)
             await self.db.after_commit(self.telling(saved, collection, event))

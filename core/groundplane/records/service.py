@@ -31,6 +31,7 @@ from groundplane.errors import (
     PreconditionFailed,
     Unavailable,
 )
+from groundplane.events.changes import Change, ChangeAction, Changes
 from groundplane.files.service import Files
 from groundplane.files.storage import StorageFailed
 from groundplane.hooks.calls import Before, Hooks, PluginFailed
@@ -110,11 +111,19 @@ class Records:
     as it was decoded, `query` is the request's parameters (`expand` is read here, `fields` by the edge).
     """
 
-    def __init__(self, db: Database, cache: SchemaCache, files: Files, hooks: Hooks | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        cache: SchemaCache,
+        files: Files,
+        hooks: Hooks | None = None,
+        changes: Changes | None = None,
+    ) -> None:
         self.db = db
         self.cache = cache
         self.files = files
         self.hooks = hooks or Hooks()
+        self.changes = changes or Changes()
         self.quick = QuickReads(db, cache)
 
     # Reading
@@ -340,7 +349,7 @@ class Records:
     ) -> Row:
         """Check against what is stored and write the row with its files, all or nothing."""
         collection = plan.collection
-        if plan.stands_alone and not self._shown_first(collection):
+        if plan.stands_alone and not self._needs_transaction(collection):
             if errors:
                 raise Invalid(CREATE_FAILED, errors)
             version = await self._write(plan, record, queries.insert, CREATE_FAILED)
@@ -570,7 +579,7 @@ class Records:
         plan = plan_of(self.cache.current, collection)
         record = empty_record(collection) | dict(values)
         complete_new(plan, record)
-        if not self._shown_first(collection):
+        if not self._needs_transaction(collection):
             await self._write(plan, record, queries.insert, CREATE_FAILED)
             await self._saved(collection, record, None, None)
             return record
@@ -726,14 +735,14 @@ class Records:
         return items
 
     def _watched(self, collection: Collection) -> bool:
-        """Whether a plugin wants to know of this collection's changes."""
+        """Whether anybody wants to know of the records that are created in this collection."""
         saved = self.hooks.record_saved
-        return self._shown_first(collection) or (bool(saved) and saved.concerns(collection))
+        return self._needs_transaction(collection) or (bool(saved) and saved.concerns(collection))
 
-    def _shown_first(self, collection: Collection) -> bool:
-        """Whether a plugin sees this collection's records before they are written, which needs a transaction."""
+    def _needs_transaction(self, collection: Collection) -> bool:
+        """Whether somebody takes part in the creation of this collection's records, before the commit."""
         hook = self.hooks.record_saving
-        return bool(hook) and hook.concerns(collection)
+        return (bool(hook) and hook.concerns(collection)) or self.changes.concerns(collection, "create")
 
     async def _saving(
         self,
@@ -773,7 +782,15 @@ class Records:
         before: Mapping[str, Any] | None,
         info: RequestInfo | None,
     ) -> None:
-        """Tell plugins of a record once it is committed."""
+        """Tell listeners of a written record now, and plugins once it is committed."""
+        action: ChangeAction = "create" if before is None else "update"
+        if self.changes.concerns(collection, action):
+            caller = info.caller if info is not None else None
+            await self.changes.tell(
+                Change(
+                    action=action, collection=collection, record=dict(record), before=before, caller=caller
+                )
+            )
         hook = self.hooks.record_saved
         if hook and hook.concerns(collection):
             caller = info.caller if info is not None else None
@@ -785,7 +802,8 @@ class Records:
             await self.db.after_commit(tell)
 
     def _deletion(self, schema: Schema, info: RequestInfo | None = None) -> Deletion:
-        return Deletion(self.db, schema, self.files, self.hooks, info.caller if info is not None else None)
+        caller = info.caller if info is not None else None
+        return Deletion(self.db, schema, self.files, self.hooks, caller, self.changes)
 
 
 def refuse_other_fields(
