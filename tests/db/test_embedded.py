@@ -230,26 +230,48 @@ def test_a_server_that_ends_at_once_says_why(folder: Path) -> None:
 
 
 if AS_ROOT:
-    # An interpreter that others may run; this one may lie in root's home.
+    # An interpreter that others may run; this one, or the one below its environment, may lie in root's home.
     PYTHON = next(
         (
             program
-            for program in (Path(sys.executable), Path("/usr/bin/python3"))
-            if program.exists() and server_user.enterable([program.resolve(), *program.resolve().parents])
+            for program in (Path(sys.executable).resolve(), Path("/usr/bin/python3").resolve())
+            if program.exists() and server_user.enterable([program, *program.parents])
         ),
         None,
     )
     if PYTHON is not None:
 
-        def as_nobody(script: str, folder: Path) -> str:
+        @pytest.fixture(scope="module")
+        def open_modules() -> Iterator[str]:
+            """What `sys.path` names, for everybody: a folder that others may not enter is linked elsewhere."""
+            folder = Path(tempfile.mkdtemp(prefix="groundplane-modules-"))
+            folder.chmod(0o755)
+            places: list[str] = []
+            for number, place in enumerate(Path(entry) for entry in sys.path if entry):
+                if place.is_relative_to(sys.base_prefix):
+                    continue  # the other interpreter has its own
+                if place.is_dir() and not server_user.enterable([place, *place.parents]):
+                    shutil.copytree(place, folder / str(number), copy_function=link_or_copy, symlinks=True)
+                    place = folder / str(number)
+                places.append(str(place))
+            yield os.pathsep.join(places)
+            shutil.rmtree(folder)
+
+        def link_or_copy(source: str, target: str) -> str:
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copy2(source, target)
+            return target
+
+        def as_nobody(script: str, folder: Path, modules: str) -> str:
             """Run a script as a user without rights, with the modules of this environment."""
-            environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             done = subprocess.run(
                 [str(PYTHON), "-c", script, str(folder)],
                 user=NOBODY,
                 group=NOBODY,
                 extra_groups=[],
-                env=environment,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": modules},
                 check=False,
                 capture_output=True,
                 text=True,
@@ -280,15 +302,19 @@ if AS_ROOT:
             yield folder
             shutil.rmtree(folder)
 
-        def test_an_ordinary_user_runs_it_as_himself(open_folder: Path) -> None:
-            assert as_nobody(START, open_folder / "pg") == "True True\n"
+        def test_an_ordinary_user_runs_it_as_himself(open_folder: Path, open_modules: str) -> None:
+            assert as_nobody(START, open_folder / "pg", open_modules) == "True True\n"
 
-        def test_a_folder_that_cannot_be_written_is_refused_with_a_sentence(tmp_path: Path) -> None:
-            assert "cannot be written: change its owner" in as_nobody(START, tmp_path / "pg")
+        def test_a_folder_that_cannot_be_written_is_refused_with_a_sentence(
+            tmp_path: Path, open_modules: str
+        ) -> None:
+            assert "cannot be written: change its owner" in as_nobody(START, tmp_path / "pg", open_modules)
 
-        def test_a_folder_of_another_user_is_refused_with_a_sentence(open_folder: Path) -> None:
+        def test_a_folder_of_another_user_is_refused_with_a_sentence(
+            open_folder: Path, open_modules: str
+        ) -> None:
             (open_folder / "pg").mkdir()
-            assert "belongs to another user" in as_nobody(START, open_folder / "pg")
+            assert "belongs to another user" in as_nobody(START, open_folder / "pg", open_modules)
 
     def test_root_runs_it_as_another_user_below_folders_that_this_one_cannot_enter(tmp_path: Path) -> None:
         closed = tmp_path / "closed"
