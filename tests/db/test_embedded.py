@@ -19,7 +19,7 @@ import pytest
 
 from groundplane.db import embedded, server_user
 from groundplane.db.embedded import BUNDLED_VERSION, EmbeddedPostgres, processes_in
-from groundplane.db.engine import DatabaseUnusable
+from groundplane.db.unusable import DatabaseUnusable
 
 LIMIT_S = 60
 AS_ROOT = os.geteuid() == 0
@@ -284,7 +284,7 @@ if AS_ROOT:
             import os, sys
             from pathlib import Path
             from groundplane.db.embedded import EmbeddedPostgres
-            from groundplane.db.engine import DatabaseUnusable
+            from groundplane.db.unusable import DatabaseUnusable
             server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
             try:
                 server.start()

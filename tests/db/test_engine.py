@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from groundplane.db.engine import Database, DatabaseUnusable
+from groundplane.db.engine import Database
 from groundplane.db.failures import (
     BadValue,
     Busy,
@@ -17,6 +17,7 @@ from groundplane.db.failures import (
     StatementTimeout,
     UniqueViolation,
 )
+from groundplane.db.unusable import DatabaseUnusable
 from groundplane.errors import Unavailable
 
 

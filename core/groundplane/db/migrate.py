@@ -10,7 +10,8 @@ from importlib.resources import files
 from typing import Any
 
 from groundplane.db import piccolo_conf
-from groundplane.db.engine import Database, DatabaseUnusable
+from groundplane.db.engine import Database
+from groundplane.db.unusable import DatabaseUnusable
 
 MIGRATIONS = "groundplane.db.piccolo_migrations"
 # Any number that nobody else uses in this database; every process takes the same lock before it migrates.

@@ -8,6 +8,8 @@ from typing import Any
 from piccolo.engine.postgres import PostgresEngine
 
 ENGINE: ContextVar[PostgresEngine | None] = ContextVar("engine", default=None)
+# The modules that tell of a plugin's tables, while its migrations run.
+APPS: ContextVar[tuple[str, ...]] = ContextVar("apps", default=())
 
 
 def __getattr__(name: str) -> Any:
@@ -19,5 +21,5 @@ def __getattr__(name: str) -> Any:
             AppRegistry,  # brings a code formatter along; nothing of ours asks for it
         )
 
-        return AppRegistry(apps=[])
+        return AppRegistry(apps=list(APPS.get()))
     raise AttributeError(name)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from piccolo.columns import JSON, BigInt, Boolean, Bytea, Integer, Text, Timestamptz
+from piccolo.columns import (
+    JSON,
+    Array,
+    BigInt,
+    Boolean,
+    Bytea,
+    DoublePrecision,
+    Integer,
+    SmallInt,
+    Text,
+    Timestamptz,
+)
 from piccolo.table import Table
 
 # PostgreSQL's own names of the columns are kept where they differ from what Python allows or likes.
@@ -119,14 +130,144 @@ class CronSlots(Table, tablename="_cron_slots"):
     job = Text()
 
 
+class Webhooks(Table, tablename="_webhooks"):
+    """Where changes of records are sent to; `suspended` says why the server itself has stopped doing so."""
+
+    id = Text(primary_key=True)
+    name = Text()
+    url = Text()
+    collections = Array(Text())
+    actions = Array(Text())
+    condition = Text()
+    fields = Array(Text())
+    headers = JSON()
+    secrets = JSON()
+    retries = Array(DoublePrecision())
+    timeout_s = DoublePrecision()
+    concurrency = Integer()
+    enabled = Boolean()
+    suspended = Text()
+    created = Timestamptz()
+    updated = Timestamptz()
+
+
+class WebhookHealth(Table, tablename="_webhook_health"):
+    """How sending to a webhook goes; apart from its definition, for it changes with every failure."""
+
+    webhook = Text(primary_key=True)
+    failures = Integer()
+    failing_since = Timestamptz(null=True)
+    open_until = Timestamptz(null=True)
+    last_success = Timestamptz(null=True)
+    last_failure = Timestamptz(null=True)
+    error = Text()
+    problem = Text()
+
+
+class WebhookDeliveries(Table, tablename="_webhook_deliveries"):
+    """One event for one webhook: the outbox, and the log of it for a while."""
+
+    id = Text(primary_key=True)
+    seq = BigInt()
+    webhook = Text()
+    event = Text()
+    type = Text()
+    collection = Text()
+    record = Text()
+    body = Text()
+    state = Text()
+    job = Text()
+    attempts = Integer()
+    tries = Integer()
+    status = Integer(null=True)
+    error = Text()
+    queued = Timestamptz()
+    next_attempt = Timestamptz(null=True)
+    created = Timestamptz()
+    finished = Timestamptz(null=True)
+
+
+class WebhookAttempts(Table, tablename="_webhook_attempts"):
+    """What was sent and what was answered, each time."""
+
+    delivery = Text(primary_key=True)
+    number = Integer()
+    started = Timestamptz()
+    duration_ms = Integer()
+    url = Text()
+    request_headers = JSON()
+    status = Integer(null=True)
+    answer_headers = JSON()
+    answer = Text()
+    error = Text()
+
+
+class Logs(Table, tablename="_logs"):
+    """What requests happened, and messages; partitioned by day, newest entries with the largest numbers."""
+
+    id = BigInt(primary_key=True)
+    created = Timestamptz()
+    level = SmallInt()
+    message = Text()
+    data = Text()
+
+
+class QueryShapes(Table, tablename="_query_shapes"):
+    """Filters without their values, and sorts, that clients used; for `groundplane doctor --indexes`."""
+
+    collection = Text(primary_key=True)
+    filter = Text()
+    sort = Text()
+    counted = Boolean()
+    used = BigInt()
+    last_used = Timestamptz()
+
+
+class Xid8(BigInt):
+    """The number of a transaction."""
+
+    @property
+    def column_type(self) -> str:
+        return "XID8"
+
+
+class Events(Table, tablename="_events"):
+    """Changes of the last minutes in collections to which somebody listens; `xid` is the writing transaction."""
+
+    seq = BigInt(primary_key=True)
+    xid = Xid8()
+    at = Timestamptz()
+    collection = Text()
+    record = Text()
+    action = Text()
+    verdict = Text()
+    row = JSON()
+
+
+class EventInterest(Table, tablename="_event_interest"):
+    """Until when changes of a collection are kept for listeners."""
+
+    collection = Text(primary_key=True)
+    until = Timestamptz()
+    deep = Boolean()
+
+
 TABLES: tuple[type[Table], ...] = (
     Collections,
     CronSlots,
+    EventInterest,
+    Events,
     Idempotency,
     JobRuns,
     Jobs,
+    Logs,
     Messages,
     Migrations,
     Params,
+    QueryShapes,
     RateLimits,
+    WebhookAttempts,
+    WebhookDeliveries,
+    WebhookHealth,
+    Webhooks,
 )

@@ -14,8 +14,11 @@ WITH added AS (
     INSERT INTO "_jobs" ("id", "kind", "payload", "state", "priority", "order_key", "unique_key", "run_at",
                          "max_attempts", "created")
     VALUES ($2, $3, $4,
-            CASE WHEN $6::text <> '' AND EXISTS (
-                SELECT 1 FROM "_jobs" WHERE "order_key" = $6 AND "state" IN ('waiting', 'running', 'held'))
+            -- Two questions in the words of two partial indexes; one about three states would read the table.
+            CASE WHEN EXISTS (SELECT 1 FROM "_jobs" WHERE "order_key" = $6::text AND "order_key" <> ''
+                                     AND "state" IN ('waiting', 'running'))
+                   OR EXISTS (SELECT 1 FROM "_jobs" WHERE "order_key" = $6 AND "order_key" <> ''
+                                     AND "state" = 'held')
                  THEN 'held' ELSE 'waiting' END,
             $5, $6, $7,
             coalesce($8, coalesce($1, statement_timestamp()) + make_interval(secs => $9)),
@@ -45,6 +48,27 @@ UPDATE "_jobs" AS j
  WHERE j."id" = due."id"
 RETURNING j.*;
 
+-- name: claim_past_others
+-- As `claim`, for when very many jobs of other kinds may be due that nobody is to run now: each kind is looked
+-- at for itself.
+WITH due AS MATERIALIZED (
+    SELECT of_kind."id" FROM unnest($2::text[]) AS name
+     CROSS JOIN LATERAL (
+        SELECT "id", "priority", "run_at", "seq" FROM "_jobs"
+         WHERE "state" = 'waiting' AND "run_at" <= coalesce($1, statement_timestamp()) AND "kind" = name
+         ORDER BY "priority" DESC, "run_at", "seq"
+         LIMIT $3
+           FOR UPDATE SKIP LOCKED) AS of_kind
+     ORDER BY of_kind."priority" DESC, of_kind."run_at", of_kind."seq"
+     LIMIT $3)
+UPDATE "_jobs" AS j
+   SET "state" = 'running', "attempts" = "attempts" + 1, "runs" = "runs" + 1, "worker" = $4, "error" = '',
+       "started" = coalesce($1, statement_timestamp()),
+       "lease_until" = coalesce($1, statement_timestamp()) + make_interval(secs => $5)
+  FROM due
+ WHERE j."id" = due."id"
+RETURNING j.*;
+
 -- name: due_kinds
 SELECT DISTINCT "kind" FROM "_jobs"
  WHERE "state" = 'waiting' AND "run_at" <= coalesce($1, statement_timestamp()) AND "kind" = ANY($2::text[]);
@@ -54,7 +78,7 @@ SELECT count(*) FROM "_jobs" WHERE "state" = 'running' AND "kind" = $1;
 
 -- name: next_due_s
 -- Seconds until something is to be done: a job of the kinds $2 becomes due, or a lease of any ends.
--- What is due already was just looked for, and waits for room.
+-- What is due already is claimed after this was asked, or waits for room.
 SELECT extract(epoch FROM least(
            (SELECT min("run_at") FROM "_jobs" WHERE "state" = 'waiting' AND "kind" = ANY($2::text[])
                    AND "run_at" > coalesce($1, statement_timestamp())),
@@ -102,6 +126,34 @@ WITH next AS (
     RETURNING "id")
 SELECT "id", pg_notify('groundplane_jobs', '') FROM next;
 
+-- name: lock_free
+-- Those of the keys $1 that nobody holds, held from now on.
+SELECT k FROM unnest($1::text[]) AS k WHERE pg_try_advisory_xact_lock(hashtextextended(k, 1785688691));
+
+-- name: finish_many
+-- End the runs $3 of the jobs $2 by worker $4, which succeeded.
+WITH concluded AS (
+    UPDATE "_jobs" AS j SET
+           "state" = 'done', "error" = '', "worker" = '', "lease_until" = NULL,
+           "finished" = coalesce($1, statement_timestamp())
+      FROM unnest($2::text[], $3::integer[]) AS given("id", "runs")
+     WHERE j."id" = given."id" AND j."runs" = given."runs" AND j."worker" = $4 AND j."state" = 'running'
+    RETURNING j."id", j."runs", j."started"),
+run AS (
+    INSERT INTO "_job_runs" ("job", "number", "worker", "outcome", "error", "started", "finished")
+    SELECT "id", "runs", $4, 'done', '', "started", coalesce($1, statement_timestamp()) FROM concluded)
+SELECT count(*) FROM concluded;
+
+-- name: promote_many
+WITH next AS (
+    UPDATE "_jobs" SET "state" = 'waiting'
+     WHERE "id" IN (
+        SELECT behind."id" FROM unnest($1::text[]) AS key
+         CROSS JOIN LATERAL (SELECT "id" FROM "_jobs" WHERE "order_key" = key AND "state" = 'held'
+                              ORDER BY "seq" LIMIT 1) AS behind)
+    RETURNING "id")
+SELECT count(*) FROM next;
+
 -- name: order_key
 SELECT "order_key" FROM "_jobs" WHERE "id" = $1;
 
@@ -121,9 +173,10 @@ SELECT "id", pg_notify('groundplane_jobs', 'cancel') FROM asked;
 UPDATE "_jobs" SET
        "seq" = DEFAULT, "attempts" = 0, "cancel_asked" = false, "finished" = NULL,
        "run_at" = coalesce($1, statement_timestamp()),
-       "state" = CASE WHEN "order_key" <> '' AND EXISTS (
-           SELECT 1 FROM "_jobs" AS o
-            WHERE o."order_key" = "_jobs"."order_key" AND o."state" IN ('waiting', 'running', 'held'))
+       "state" = CASE WHEN EXISTS (SELECT 1 FROM "_jobs" AS o WHERE o."order_key" = "_jobs"."order_key"
+                                     AND o."order_key" <> '' AND o."state" IN ('waiting', 'running'))
+                        OR EXISTS (SELECT 1 FROM "_jobs" AS o WHERE o."order_key" = "_jobs"."order_key"
+                                     AND o."order_key" <> '' AND o."state" = 'held')
                       THEN 'held' ELSE 'waiting' END
  WHERE "id" = $2 AND "state" IN ('done', 'dead', 'cancelled')
 RETURNING "id";
@@ -132,6 +185,14 @@ RETURNING "id";
 UPDATE "_jobs" SET "run_at" = least("run_at", coalesce($1, statement_timestamp()))
  WHERE "id" = $2 AND "state" = 'waiting'
 RETURNING "id";
+
+-- name: hurry_kind
+WITH hurried AS (
+    UPDATE "_jobs" SET "run_at" = coalesce($1, statement_timestamp())
+     WHERE "kind" = $2 AND "state" = 'waiting' AND "run_at" > coalesce($1, statement_timestamp())
+           AND "runs" > 0
+    RETURNING "id")
+SELECT count(*) FROM hurried;
 
 -- name: wake
 SELECT pg_notify('groundplane_jobs', '');

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -11,10 +12,13 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
+from groundplane.clock import set_time
 from groundplane.db.engine import Database
 from groundplane.db.failures import UniqueViolation
 from groundplane.db.sql import load_queries
 from groundplane.errors import Conflict, Invalid, NotFound
+from groundplane.hooks.calls import Hooks
+from groundplane.hooks.events import JobFailed
 from groundplane.jobs.job import FINISHED, KIND, Backoff, Handler, Job, Kind, Run
 from groundplane.security.ids import record_id
 
@@ -29,6 +33,7 @@ KEPT_JOBS = 100_000  # finished ones, whatever their age
 FORGET_AT_ONCE = 5000
 WAITING, DONE, DEAD, CANCELLED = "waiting", "done", "dead", "cancelled"
 UNKNOWN_JOB = "Missing or invalid job."
+WORKER_LOST = "The worker was lost."
 
 
 class Page(NamedTuple):
@@ -39,17 +44,21 @@ class Page(NamedTuple):
 class Jobs:
     """Adds jobs and says what becomes of them; `jobs/worker.py` runs them.
 
-    `clock` replaces the database's time in tests.
+    `clock` replaces the database's time in tests, as a set clock of the process does.
     """
 
-    def __init__(self, db: Database, *, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self, db: Database, *, clock: Callable[[], datetime] | None = None, hooks: Hooks | None = None
+    ) -> None:
         self._db = db
         self._clock = clock
+        self.hooks = hooks or Hooks()
         self.kinds: dict[str, Kind] = {}
+        self._paused: dict[str, float] = {}  # until when this process leaves a kind alone, monotonic
 
     def now(self) -> datetime | None:
         """The time for statements; None stands for the database's own."""
-        return self._clock() if self._clock is not None else None
+        return self._clock() if self._clock is not None else set_time()
 
     def register(
         self,
@@ -82,6 +91,25 @@ class Jobs:
             limit=limit,
             backoff=backoff,
         )
+
+    def pause(self, kind: str, seconds: float) -> None:
+        """Have this process claim no jobs of the kind for so long; what they need is away, and trying tells
+        nothing new. Other processes find that out themselves."""
+        self._paused[kind] = time.monotonic() + seconds
+
+    async def resume(self, kind: str) -> None:
+        """What jobs of the kind need is back: claim them again, those that wait for a next attempt at once."""
+        self._paused.pop(kind, None)
+        if await self._db.fetchval(QUERIES["hurry_kind"], self.now(), kind):
+            await self._db.fetch(QUERIES["wake"])
+
+    def _is_pausing(self) -> bool:
+        moment = time.monotonic()
+        return any(until > moment for until in self._paused.values())
+
+    def _claimable(self) -> list[str]:
+        moment = time.monotonic()
+        return [kind for kind in self.kinds if self._paused.get(kind, 0.0) <= moment]
 
     # Adding and steering
 
@@ -205,11 +233,12 @@ class Jobs:
     # For workers
 
     async def claim(self, worker: str, count: int, lease_s: float, kinds: Collection[str] = ()) -> list[Job]:
-        """Take up to `count` due jobs of `kinds` (default: all that have a handler), the most urgent first.
+        """Take up to `count` due jobs of `kinds` (default: all that have a handler and are not paused), the
+        most urgent first.
 
         Kinds with a limit come first; no two workers count the running jobs of one at the same time.
         """
-        names = list(kinds or self.kinds)
+        names = list(kinds or self._claimable())
         limited = [name for name in names if self.kinds[name].limit]
         free = [name for name in names if not self.kinds[name].limit]
         claimed: list[Job] = []
@@ -226,7 +255,8 @@ class Jobs:
     async def _claim(self, kinds: Sequence[str], count: int, worker: str, lease_s: float) -> list[Job]:
         if not kinds or count <= 0:
             return []
-        rows = await self._db.fetch(QUERIES["claim"], self.now(), list(kinds), count, worker, lease_s)
+        query = QUERIES["claim_past_others" if self._is_pausing() else "claim"]
+        rows = await self._db.fetch(query, self.now(), list(kinds), count, worker, lease_s)
         rows.sort(key=lambda row: (-row["priority"], row["run_at"], row["seq"]))
         return [as_job(row) for row in rows]
 
@@ -239,28 +269,62 @@ class Jobs:
         return {row["id"]: (row["runs"], row["cancel_asked"]) for row in rows}
 
     async def next_due_s(self) -> float | None:
-        """Seconds until a job is due or a lease runs out; None when there is nothing to wait for."""
-        found = await self._db.fetchval(QUERIES["next_due_s"], self.now(), list(self.kinds))
-        return None if found is None else float(found)
+        """Seconds until a job is due or a lease runs out; None when there is nothing to wait for.
+
+        What is due already does not count: claim after this, so that nothing becomes due in between.
+        """
+        moment = time.monotonic()
+        waits = [until - moment for until in self._paused.values() if until > moment]
+        found = await self._db.fetchval(QUERIES["next_due_s"], self.now(), self._claimable())
+        return min([*waits, float(found)] if found is not None else waits, default=None)
 
     async def take_back(self) -> int:
         """End the runs of lost workers, whose leases have run out; the jobs are due at once."""
         lost = [as_job(row) for row in await self._db.fetch(QUERIES["expired"], self.now())]
         for job in lost:
             state = DEAD if job.is_last_attempt else WAITING
-            await self._conclude(job, state, "lost", "The worker was lost.", only_expired=True)
+            if await self._conclude(job, state, "lost", WORKER_LOST, only_expired=True):
+                self._tell(job, "lost", WORKER_LOST, is_dead=state == DEAD)
         return len(lost)
 
     async def finish(self, job: Job) -> bool:
         """The run succeeded. False, here and below: it was not this worker's any more, and nothing changed."""
         return await self._conclude(job, DONE, "done")
 
+    async def finish_many(self, jobs: Sequence[Job]) -> None:
+        """As `finish` for several jobs of one worker, in a few statements; those not its own are left alone."""
+        if not jobs:
+            return
+        async with self._db.transaction():
+            # Only keys that are free: whoever adds jobs holds several of them, in an order of his own, and
+            # waiting for one while we hold others could be waiting for each other.
+            keys = list({job.order_key for job in jobs if job.order_key})
+            free = {row["k"] for row in await self._db.fetch(QUERIES["lock_free"], keys)} | {""}
+            ours = [job for job in jobs if job.order_key in free]
+            ids, runs = [job.id for job in ours], [job.runs for job in ours]
+            await self._db.fetch(QUERIES["finish_many"], self.now(), ids, runs, jobs[0].worker)
+            if await self._db.fetchval(QUERIES["promote_many"], [key for key in free if key]):
+                await self._db.fetch(QUERIES["wake"])
+        for job in jobs:
+            if job.order_key not in free:
+                await self.finish(job)
+
     async def fail(self, job: Job, error: str, *, outcome: str = "failed", final: bool = False) -> bool:
         """The run failed: the job waits for its next attempt, or is dead after the last, or when `final`."""
-        if final or job.is_last_attempt:
-            return await self._conclude(job, DEAD, outcome, error)
-        delay_s = self.kinds[job.kind].backoff(job.attempts)
-        return await self._conclude(job, WAITING, outcome, error, delay_s=delay_s)
+        is_dead = final or job.is_last_attempt
+        state, delay_s = (DEAD, 0.0) if is_dead else (WAITING, self.kinds[job.kind].backoff(job.attempts))
+        is_ours = await self._conclude(job, state, outcome, error, delay_s=delay_s)
+        if is_ours:
+            self._tell(job, outcome, error, is_dead=is_dead)
+        return is_ours
+
+    def _tell(self, job: Job, outcome: str, error: str, *, is_dead: bool) -> None:
+        """Tell plugins of a run that failed, after that was stored."""
+        event = JobFailed(job, outcome, error)
+        if is_dead:
+            self.hooks.job_dead(event=event)
+        else:
+            self.hooks.job_failed(event=event)
 
     async def end_cancelled(self, job: Job) -> bool:
         """The run was interrupted because somebody cancelled the job."""

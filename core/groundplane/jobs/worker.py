@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from groundplane.db.engine import Database
+from groundplane.hooks.calls import Hooks
+from groundplane.hooks.events import JobRun
 from groundplane.jobs.job import GiveUp, Job, Kind, Postpone
 from groundplane.jobs.queue import Jobs
 from groundplane.security.ids import random_text
@@ -35,13 +37,13 @@ LETTING_GO_S = 2.0  # for handlers to end after the grace
 class Running:
     """A job that runs here: `handling` is its handler, `attending` waits for that and stores what came of it."""
 
-    def __init__(self, job: Job, kind: Kind) -> None:
+    def __init__(self, job: Job, kind: Kind, hooks: Hooks) -> None:
         self.job = job
         self.timeout_s = kind.timeout_s
         self.overdue_at = time.monotonic() + kind.timeout_s + STUBBORN_S
         self.reason = ""  # why it was interrupted
         self.handling: asyncio.Task[None] = asyncio.create_task(
-            handled(kind, job), name=f"job:{job.kind}:{job.id}"
+            handled(kind, job, hooks), name=f"job:{job.kind}:{job.id}"
         )
         self.attending: asyncio.Task[None] | None = None
 
@@ -51,8 +53,12 @@ class Running:
             self.handling.cancel()
 
 
-async def handled(kind: Kind, job: Job) -> None:
-    await kind.handler(job)
+async def handled(kind: Kind, job: Job, hooks: Hooks) -> None:
+    if not hooks.job_run:
+        await kind.handler(job)
+        return
+    async with hooks.job_run(event=JobRun(job)):
+        await kind.handler(job)
 
 
 class Worker:
@@ -119,18 +125,25 @@ class Worker:
 
     async def _work(self) -> None:
         pause_s = FIRST_PAUSE_S
+        asks = True  # when to look again; a worker that is busy need not know
         while not self._stopping.is_set():
             # Cleared first: what comes to be while we look wakes us again.
             self._awake.clear()
             try:
-                if len(self._running) < self._slots:
-                    await self._take_back_now_and_then()
-                    await self._claim()
                 wait_s = LONGEST_WAIT_S
                 if len(self._running) < self._slots:
-                    due_s = await self._jobs.next_due_s()
-                    if due_s is not None:
+                    await self._take_back_now_and_then()
+                    # Before the claim: what becomes due between the two is claimed, not waited for.
+                    due_s = await self._jobs.next_due_s() if asks else None
+                    if self._stopping.is_set():
+                        break
+                    await self._claim()
+                    has_room = len(self._running) < self._slots
+                    if has_room and not asks:
+                        wait_s = 0.0
+                    elif has_room and due_s is not None:
                         wait_s = min(max(due_s, SHORTEST_WAIT_S), LONGEST_WAIT_S)
+                    asks = has_room
                 pause_s = FIRST_PAUSE_S
             except Exception as error:  # noqa: BLE001  # the database is away, most likely; jobs wait there
                 log.warning("Jobs cannot be claimed: %s: %s", type(error).__name__, error)
@@ -149,7 +162,7 @@ class Worker:
     async def _claim(self) -> list[Job]:
         claimed = await self._jobs.claim(self.name, self._slots - len(self._running), self._lease_s)
         for job in claimed:
-            running = self._running[job.id] = Running(job, self._jobs.kinds[job.kind])
+            running = self._running[job.id] = Running(job, self._jobs.kinds[job.kind], self._jobs.hooks)
             running.attending = asyncio.create_task(self._attend(running), name=f"attend:{job.id}")
         return claimed
 
@@ -284,7 +297,7 @@ class Worker:
             else:
                 self._awake.set()
 
-        async with self._db.connection() as connection:
+        async with self._db.session() as connection:
             connection.add_termination_listener(on_end)
             await connection.add_listener(CHANNEL, on_message)
             try:
