@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 SUPERUSERS = "_superusers"
+# Of the request that is being answered, as in the header X-Request-Id; "" outside of requests.
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -39,6 +43,7 @@ class RequestInfo(msgspec.Struct, frozen=True):
     `body`     the resolved body: modifiers applied, values as JSON-like Python (str, float, int, bool,
                None, list, dict); uploaded files are dicts with name, originalName and size
     `ip`       the client's address by the trusted-proxy settings; `remote_ip` the peer's
+    `moment`   the time that date macros mean; None is the present
     """
 
     caller: Caller | None = None
@@ -49,6 +54,7 @@ class RequestInfo(msgspec.Struct, frozen=True):
     body: Mapping[str, Any] = {}
     ip: str = ""
     remote_ip: str = ""
+    moment: datetime | None = None
 
     @property
     def is_superuser(self) -> bool:

@@ -15,10 +15,11 @@ import pytest
 from groundplane.config import Config
 from groundplane.errors import Unavailable
 from groundplane.hooks import Options, hookimpl, specs
-from groundplane.hooks.calls import KINDS, First, Hooks, Implementation, Surroundings
+from groundplane.hooks.calls import KINDS, First, Hooks
 from groundplane.hooks.checks import SPECS, signature
 from groundplane.hooks.events import HealthCheck, RecordSaving
-from groundplane.hooks.loading import Source, Status
+from groundplane.hooks.implementation import Implementation, Surroundings
+from groundplane.hooks.loading import BUNDLED, Source, Status
 from groundplane.hooks.manager import Plugins
 from groundplane.hooks.routes import PluginRequest, Route
 from groundplane.services import Services
@@ -150,8 +151,9 @@ def test_the_configuration_switches_plugins_off_and_bundled_ones_on(tmp_path: Pa
         config = Config(plugins_dir=str(folder), plugins=plugins)
         return {plugin.name: plugin.status for plugin in Plugins.of(config).all}
 
-    assert statuses({}) == {"history": Status.DISABLED, "good": Status.LOADED}
-    assert statuses(off) == {"history": Status.DISABLED, "good": Status.DISABLED}
+    bundled = dict.fromkeys(BUNDLED, Status.DISABLED)
+    assert statuses({}) == bundled | {"good": Status.LOADED}
+    assert statuses(off) == bundled | {"good": Status.DISABLED}
     assert statuses(on)["history"] is Status.LOADED
     assert statuses({"missing": {}})["missing"] is Status.BROKEN
 

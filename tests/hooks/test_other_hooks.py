@@ -22,6 +22,7 @@ from groundplane.hooks.events import (
     AuthSucceeded,
     CollectionSaving,
     PlanCheck,
+    RecordEnrich,
     RecordSaved,
     RecordSaving,
     SchemaApplied,
@@ -172,10 +173,13 @@ async def test_reads_take_the_short_way_only_while_no_plugin_wants_to_see_them(a
     @hookimpl
     async def record_saving(event: RecordSaving) -> None: ...
 
-    app = await app_with()
-    assert (app.services.records.reads_are_plain, app.services.records.writes_are_plain) == (True, True)
+    @hookimpl
+    async def record_enrich(event: RecordEnrich) -> None: ...
+
     app = await app_with(make_plugin("writer", record_saving))
-    assert (app.services.records.reads_are_plain, app.services.records.writes_are_plain) == (True, False)
+    assert app.services.records.reads_are_plain
+    app = await app_with(make_plugin("reader", record_enrich))
+    assert not app.services.records.reads_are_plain
 
 
 COMMANDS = """

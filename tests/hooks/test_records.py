@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from groundplane.db.engine import Database
 from groundplane.errors import FieldError, Forbidden, Invalid
 from groundplane.hooks import hookimpl
 from groundplane.hooks.events import (
@@ -210,6 +211,47 @@ async def test_nothing_is_told_of_a_write_that_was_rolled_back(app_with: AppWith
     await app.settled()
     assert told == ["a"]
     assert failed == [("create", Invalid), ("create", Invalid)]
+
+
+async def test_a_listener_is_told_of_the_account_as_it_is_stored(app_with: AppWith) -> None:
+    told: list[Any] = []
+
+    @hookimpl(collections=["notes"])
+    async def record_saved(event: RecordSaved) -> None:
+        assert event.caller is not None
+        told.append(event.caller.record["name"])
+
+    app = await app_with(make_plugin("ears", record_saved))
+    await notes(app)
+    user = await app.as_user()
+    id, statement = user.id, "UPDATE users SET name = $1 WHERE id = $2"
+    names = ["one", "one", "one", "one", "one", "two", "two", "three"]
+    for name in names:
+        # As another worker would.
+        await app.services.db.execute(statement, name, id)
+        assert (await app.send("POST", "notes", user=user, json={"title": name})).status_code == 200
+    await app.settled()
+    assert told == names
+
+
+async def test_a_listener_does_not_send_creates_another_way(
+    app_with: AppWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @hookimpl
+    async def record_saved(event: RecordSaved) -> None: ...
+
+    app = await app_with(make_plugin("ears", record_saved))
+    await notes(app)
+    user = await app.as_user()
+    for number in range(4):
+        await app.send("POST", "notes", user=user, json={"title": f"{number}"})
+
+    def elsewhere(database: Any) -> Any:
+        raise AssertionError("a create used a connection besides the lane's")
+
+    monkeypatch.setattr(Database, "connection", elsewhere)
+    assert (await app.send("POST", "notes", user=user, json={"title": "quick"})).status_code == 200
+    monkeypatch.undo()
 
 
 async def test_one_listener_that_fails_or_hangs_holds_up_neither_the_answer_nor_the_others(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from groundplane.clock import unix_time
 from groundplane.errors import REQUIRED, FieldError, Invalid
 
 AUDIENCE = "https://appleid.apple.com"
@@ -54,7 +54,7 @@ def apple_client_secret(form: dict[str, Any]) -> str:
     """Sign a secret that is good for `duration` seconds; raises Invalid."""
     if errors := form_errors(form):
         raise Invalid("Invalid client secret data.", errors)
-    moment = int(time.time())
+    moment = int(unix_time())
     claims = {
         "aud": [AUDIENCE],
         "exp": moment + form["duration"],

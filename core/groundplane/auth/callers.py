@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from groundplane.auth.queries import select_by_id
+from groundplane.clock import unix_time
 from groundplane.context import Caller
 from groundplane.db.engine import Database
 from groundplane.db.failures import SchemaChanged
+from groundplane.records.quick import Asker
 from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
 from groundplane.schema.options import AuthOptions, TokenOptions
@@ -64,16 +65,15 @@ def issue(
         "id": record["id"],
         "collectionId": collection.id,
         "type": token_type,
-        "exp": int(time.time()) + (duration_s or options.duration),
+        "exp": int(unix_time()) + (duration_s or options.duration),
     }
     return tokens.sign(claims, record["tokenKey"] + options.secret)
 
 
 class Remembered(NamedTuple):
-    """A token whose signature was right for `token_key`; whether the record still has that key is not known."""
+    """A token whose signature was right for the asker's proof; whether it is still the record's is not known."""
 
-    caller: Caller
-    token_key: str
+    asker: Asker
     schema: Schema  # with the secret that was part of the key
     expires: float | None  # seconds since 1970
 
@@ -86,8 +86,8 @@ class Callers:
         self._schema = schema
         self._remembered: OrderedDict[str, Remembered] = OrderedDict()
 
-    def remembered(self, token: str) -> Remembered | None:
-        """What an auth token said the last time, for a statement that compares the tokenKey itself.
+    def remembered(self, token: str) -> Asker | None:
+        """Whose an auth token was the last time, for a statement that compares the tokenKey itself.
 
         None when it is not known, has expired, or the schema has changed since: then look it up.
         """
@@ -95,24 +95,34 @@ class Callers:
         if found is None:
             return None
         if found.schema is not self._schema.current or (
-            found.expires is not None and time.time() >= found.expires
+            found.expires is not None and unix_time() >= found.expires
         ):
             del self._remembered[token]
             return None
-        return found
+        return found.asker
 
-    def _remember(self, schema: Schema, caller: Caller, token_key: str, claims: Mapping[str, Any]) -> None:
+    def _remember(
+        self, schema: Schema, caller: Caller, token_key: str, version: int, claims: Mapping[str, Any]
+    ) -> None:
         if len(caller.token) > MAX_REMEMBERED_LENGTH:
             return
-        self._remembered[caller.token] = Remembered(caller, token_key, schema, claims.get("exp"))
+        asker = Asker(caller, token_key, str(version))
+        self._remembered[caller.token] = Remembered(asker, schema, claims.get("exp"))
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
 
     async def record(self, collection: Collection, record_id: str) -> dict[str, Any] | None:
         """The stored record with this id, by field name; None when there is none."""
+        found = await self._stored(self._schema.current, collection, record_id)
+        return found[0] if found is not None else None
+
+    async def _stored(
+        self, schema: Schema, collection: Collection, record_id: str
+    ) -> tuple[dict[str, Any], int] | None:
+        """The record with this id and its version."""
         if not record_id or "\x00" in record_id:  # a NUL byte cannot be in any stored text
             return None
-        shape = select_by_id(self._schema.current, collection)
+        shape = select_by_id(schema, collection)
         if self._db.in_transaction or not record_id.isascii():
             row = await self._db.fetchrow(shape.text, record_id)
         else:
@@ -122,11 +132,11 @@ class Callers:
                 row = await self._db.fetchrow(shape.text, record_id)
         if row is None:
             return None
-        # A row from a lane may have a column more than it was asked for.
-        return {
+        record = {
             field.name: field.from_column(value)
             for field, value in zip(collection.fields, row.values(), strict=False)
         }
+        return record, row[len(record)]
 
     async def from_token(self, token: str, *types: str) -> tuple[Caller, dict[str, Any]] | None:
         """The record behind a valid token of one of these types, and the claims; None for any other token."""
@@ -144,9 +154,10 @@ class Callers:
         collection = schema.get(collection_id)
         if collection is None or collection.options is None:
             return None
-        record = await self.record(collection, record_id)
-        if record is None:
+        found = await self._stored(schema, collection, record_id)
+        if found is None:
             return None
+        record, version = found
         key = record["tokenKey"] + token_options(collection.options, token_type).secret
         if not record["tokenKey"] or not tokens.verify(token, key):
             return None
@@ -159,7 +170,7 @@ class Callers:
             token=token,
         )
         if token_type == AUTH:
-            self._remember(schema, caller, record["tokenKey"], claims)
+            self._remember(schema, caller, record["tokenKey"], version, claims)
         return caller, claims
 
     async def caller(self, token: str, token_type: str = AUTH) -> Caller | None:

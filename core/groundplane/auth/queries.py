@@ -16,12 +16,12 @@ def columns(collection: Collection) -> str:
 
 
 def select_by_id(schema: Schema, collection: Collection) -> Shape:
-    """The record with id $1, its columns in the order of the collection's fields."""
+    """The record with id $1: its columns in the order of the collection's fields, then its version."""
     shelf = schema.plans.setdefault(PLANS, {})
     key = ("by_id", collection.id)
     shape = shelf.get(key)
     if not isinstance(shape, Shape):
-        text = f"SELECT {columns(collection)} FROM {ident(collection.table)} WHERE id = $1"
+        text = f"SELECT {columns(collection)}, xmin FROM {ident(collection.table)} WHERE id = $1"
         shape = shelf[key] = Shape(text, 1)
     return shape
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from groundplane.auth.callers import Callers, issue
 from groundplane.clock import now
@@ -12,6 +12,7 @@ from groundplane.context import SUPERUSERS
 from groundplane.db.engine import Database
 from groundplane.db.sql import load_queries
 from groundplane.errors import Invalid, NotFound
+from groundplane.events.changes import Change, ChangeAction, Changes
 from groundplane.schema.addresses import is_email
 from groundplane.schema.cache import SchemaCache
 from groundplane.schema.collection import Collection
@@ -35,9 +36,10 @@ class Superuser(NamedTuple):
 class Superusers:
     """Every verb is one transaction; messages are for the person at the terminal."""
 
-    def __init__(self, db: Database, schema: SchemaCache) -> None:
+    def __init__(self, db: Database, schema: SchemaCache, changes: Changes) -> None:
         self._db = db
         self._schema = schema
+        self._changes = changes
         self._callers = Callers(db, schema)
 
     @property
@@ -60,9 +62,14 @@ class Superusers:
             await self._db.execute(QUERIES["lock_superusers"])
             row = await self._db.fetchrow(QUERIES["superuser_by_email"], email)
             if row is None:
-                await self._db.execute(QUERIES["add_superuser"], record_id(), hashed, secret(), email, moment)
+                id = record_id()
+                await self._db.execute(QUERIES["add_superuser"], id, hashed, secret(), email, moment)
+                await self._tell("create", await self._wanted("create", id))
             else:
+                before = await self._wanted("update", row["id"])
                 await self._db.execute(QUERIES["set_superuser_password"], row["id"], hashed, secret(), moment)
+                # A stream that acts as this superuser must not go on as one.
+                await self._tell("update", await self._wanted("update", row["id"]), before)
                 await self._forget(row["id"], "mfas", "otps", "origins")
             if email != INSTALLER_EMAIL:
                 await self._delete_installer()
@@ -115,8 +122,25 @@ class Superusers:
             await self._delete(row["id"])
 
     async def _delete(self, superuser_id: str) -> None:
+        record = await self._wanted("delete", superuser_id)
+        if record is not None:
+            await self._changes.deleting(self.collection, [record])
         await self._db.execute(QUERIES["delete_superuser"], superuser_id)
+        await self._tell("delete", record)
         await self._forget(superuser_id, "mfas", "otps", "origins", "externals")
+
+    async def _wanted(self, action: ChangeAction, superuser_id: str) -> dict[str, Any] | None:
+        """The stored record where somebody listens to such changes."""
+        if not self._changes.concerns(self.collection, action):
+            return None
+        return await self._callers.record(self.collection, superuser_id)
+
+    async def _tell(
+        self, action: ChangeAction, record: dict[str, Any] | None, before: dict[str, Any] | None = None
+    ) -> None:
+        if record is not None:
+            change = Change(action=action, collection=self.collection, record=record, before=before)
+            await self._changes.tell(change)
 
     async def _forget(self, superuser_id: str, *kinds: str) -> None:
         for kind in kinds:

@@ -23,6 +23,7 @@ class Options(NamedTuple):
     after: tuple[str, ...] = ()
     collections: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
     threaded: bool = False
     deadline_s: float | None = None
 
@@ -52,6 +53,7 @@ def hookimpl(
     after: Sequence[str] = (),
     collections: Sequence[str] = (),
     tags: Sequence[str] = (),
+    headers: Sequence[str] = (),
     threaded: bool = False,
     deadline_s: float | None = None,
 ) -> Callable[[Function], Function]: ...
@@ -65,6 +67,7 @@ def hookimpl(
     after: Sequence[str] = (),
     collections: Sequence[str] = (),
     tags: Sequence[str] = (),
+    headers: Sequence[str] = (),
     threaded: bool = False,
     deadline_s: float | None = None,
 ) -> Any:
@@ -73,11 +76,18 @@ def hookimpl(
     `before`, `after`   names of plugins whose implementation this one precedes or follows; `*` is all others
     `collections`       names or ids; called for these only (hooks about a collection)
     `tags`              called only for collections that are all of these: base, auth, view, system
+    `headers`           called only for requests that have one of these headers (`resolve_actor`)
     `threaded`          a plain function that takes its time: it runs in the bounded pool of threads
     `deadline_s`        seconds that a call may take, instead of the hook's own limit
     """
     options = Options(
-        _names(before), _names(after), _names(collections), _names(tags), bool(threaded), deadline_s
+        _names(before),
+        _names(after),
+        _names(collections),
+        _names(tags),
+        tuple(name.lower() for name in _names(headers)),
+        bool(threaded),
+        deadline_s,
     )
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from groundplane.collections.plan import Plan
     from groundplane.context import Caller, RequestInfo
+    from groundplane.jobs.job import Job
     from groundplane.schema.cache import Schema
     from groundplane.schema.collection import Collection
     from groundplane.settings.values import SettingsValues
@@ -33,6 +34,37 @@ class AccessRules(msgspec.Struct, frozen=True):
     grant: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     restrict: tuple[str, ...] = ()
+
+
+class ActorRequest(msgspec.Struct, frozen=True):
+    """A request of which no token says who asks.
+
+    `headers` have their first values by lower-case name, `Authorization` among them; `ip` is the client's.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    ip: str
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who asks: a record of an auth collection, by the collection's name or id and the record's id."""
+
+    collection: str
+    id: str
+
+
+class FieldVisibility(msgspec.Struct, frozen=True):
+    """Who sees a field of a record; superusers always do.
+
+    `visible`  an expression in the language of rules: where it holds the field is shown; "" shows it to nobody
+    `mask`     what is shown instead; without one the field is left out, like a hidden one
+    """
+
+    field: str
+    visible: str = ""
+    mask: Any = msgspec.UNSET
 
 
 class CollectionSaving(msgspec.Struct):
@@ -154,6 +186,73 @@ class PasswordCheck(msgspec.Struct):
     password: str
     record: Mapping[str, Any]
     is_new: bool
+
+
+class RequestFinished(msgspec.Struct, frozen=True):
+    """`route` is the template of the path, "" for one that nobody serves; `path` is what was asked for.
+
+    `duration_s` is from the arrival of the request's head to the end of the answer.
+    """
+
+    method: str
+    route: str
+    path: str
+    status: int
+    duration_s: float
+
+
+class EventPublishing(msgspec.Struct):
+    """`message` is what will be sent, `target` to whom: `webhook:<id>` or `sink:<plugin>.<name>`."""
+
+    message: dict[str, Any]
+    collection: Collection
+    target: str
+    is_dropped: bool = False
+
+
+class RealtimeConnect(msgspec.Struct, frozen=True):
+    """`caller` is who the request's token names, which the stream is not bound to; None for a guest.
+
+    `headers` have their first values by lower-case name; `transport` is sse or websocket; `ip` is the client's.
+    """
+
+    transport: str
+    ip: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    caller: Caller | None
+
+
+class RealtimeSubscribe(msgspec.Struct):
+    """`client_id` names the stream and is as secret as a token; `caller` is who it acts as from now on."""
+
+    client_id: str
+    caller: Caller | None
+    topics: list[str]
+
+
+class RealtimeMessage(msgspec.Struct):
+    """`record` is as these subscribers may see it; `action` is create, update or delete."""
+
+    collection: Collection
+    action: str
+    record: dict[str, Any]
+    for_superusers: bool
+    is_dropped: bool = False
+
+
+class JobRun(msgspec.Struct):
+    """`job.attempts` counts this run."""
+
+    job: Job
+
+
+class JobFailed(msgspec.Struct):
+    """`outcome` is failed, timed_out or lost (its worker has died); `error` is a sentence."""
+
+    job: Job
+    outcome: str
+    error: str
 
 
 class SettingsSaving(msgspec.Struct):

@@ -19,17 +19,26 @@ import msgspec
 
 from groundplane.config import Config
 from groundplane.hooks import PROJECT
-from groundplane.hooks.calls import Implementation
 from groundplane.hooks.checks import BadPlugin, check_functions, check_version
+from groundplane.hooks.configuration import configured
+from groundplane.hooks.filters import FilterFunction
+from groundplane.hooks.implementation import Implementation
 from groundplane.hooks.routes import Route
+from groundplane.hooks.tables import steps
+from groundplane.hooks.work import CronJob, JobKind
 
 log = logging.getLogger(__name__)
 
 # Named here and not as entry points: those are read from installed metadata, so that a new one would
 # need a new installation of a checked-out copy.
-BUNDLED = ("history",)
+BUNDLED = (
+    "history",
+    "kafka",
+    "metrics",
+    "nats",
+    "rabbitmq",
+)
 BUNDLED_PACKAGE = "groundplane_plugins"
-OURS = ("enabled", "required")  # of a plugin's section; the rest is its own
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 FILE_MODULE = "groundplane_project_plugins"  # prefix of the names that project files have as modules
 
@@ -56,7 +65,13 @@ class Found(NamedTuple):
 
 
 class Plugin(msgspec.Struct):
-    """One plugin and how it is; `reason` says why it is broken."""
+    """One plugin and how it is.
+
+    `reason`       why it is broken
+    `collections`  its configuration for single collections, by their names
+    `workers`      the handlers of its jobs and cron jobs, once they are registered
+    `superusers`   whether it may say that a request is a superuser's
+    """
 
     name: str
     source: Source
@@ -65,9 +80,16 @@ class Plugin(msgspec.Struct):
     reason: str = ""
     module: Any = None
     config: Any = None
+    collections: dict[str, Any] = {}
     required: bool = False
+    superusers: bool = False
     started: bool = False
+    field_types: tuple[type, ...] = ()
+    filter_functions: tuple[FilterFunction, ...] = ()
+    jobs: tuple[JobKind, ...] = ()
+    crons: tuple[CronJob, ...] = ()
     routes: tuple[tuple[Route, Implementation], ...] = ()
+    workers: list[Implementation] = []
 
     def break_(self, reason: str, cause: BaseException | None = None) -> None:
         """Mark as broken; the first reason is the one to tell."""
@@ -163,7 +185,9 @@ def examine(plugin: Plugin, found: Found, config: Config) -> None:
         check_version(module)
         check_functions(module)
         plugin.module = module
-        plugin.config = configured(module, config.plugins.get(plugin.name, {}))
+        section = config.plugins.get(plugin.name, {})
+        plugin.config, plugin.collections = configured(module, section)
+        plugin.superusers = bool(section.get("superusers", False))
         steps(module)
     except BadPlugin as error:
         plugin.break_(str(error))
@@ -171,35 +195,3 @@ def examine(plugin: Plugin, found: Found, config: Config) -> None:
         plugin.break_(f"it cannot be imported: {type(error).__name__}: {error}", error)
     except SystemExit:
         plugin.break_("it ends the process when it is imported")
-
-
-def configured(module: ModuleType, section: Any) -> Any:
-    """The plugin's section as an instance of its class `Config`; None when it has neither."""
-    if not isinstance(section, dict):
-        raise BadPlugin("its configuration must be a table")
-    raw = {key: value for key, value in section.items() if key not in OURS}
-    struct = getattr(module, "Config", None)
-    if struct is None:
-        if raw:
-            raise BadPlugin(f"it has no settings, and the configuration sets {', '.join(sorted(raw))}")
-        return None
-    if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
-        raise BadPlugin("its Config must be a msgspec.Struct")
-    known = {field.encode_name for field in msgspec.structs.fields(struct)}
-    if unknown := sorted(raw.keys() - known):
-        raise BadPlugin(f"it has no setting {unknown[0]}: known are {', '.join(sorted(known)) or 'none'}")
-    try:
-        # Not strict: what comes from the environment is text.
-        return msgspec.convert(raw, struct, strict=False)
-    except msgspec.ValidationError as error:
-        raise BadPlugin(f"its configuration is wrong: {error}") from error
-
-
-def steps(module: ModuleType) -> dict[str, str]:
-    """The SQL of a plugin's tables by name of the step; raises BadPlugin."""
-    given = getattr(module, "MIGRATIONS", {})
-    if not isinstance(given, dict) or not all(
-        isinstance(name, str) and isinstance(sql, str) for name, sql in given.items()
-    ):
-        raise BadPlugin("MIGRATIONS must be a dictionary of names and SQL")
-    return given

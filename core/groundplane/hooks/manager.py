@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
 from groundplane.config import Config
 from groundplane.hooks import OPTIONS, PROJECT, Options, specs
-from groundplane.hooks.calls import COLLECT_S, NOTIFY_S, Hooks, Implementation, Outcome, PluginFailed
+from groundplane.hooks.calls import COLLECT_S, Collect, Hooks, Outcome
 from groundplane.hooks.checks import BadPlugin, marked
-from groundplane.hooks.loading import Plugin, Source, Status, load, steps
+from groundplane.hooks.events import HealthCheck
+from groundplane.hooks.filters import function_problem
+from groundplane.hooks.implementation import Implementation, PluginFailed
+from groundplane.hooks.lines import NOTIFY_S
+from groundplane.hooks.loading import Plugin, Source, Status, load
+from groundplane.hooks.observers import Observer, spans
 from groundplane.hooks.order import CircularOrder, in_order
 from groundplane.hooks.routes import Route, route_problem
 from groundplane.hooks.tables import migrate
 from groundplane.hooks.watchdog import Watchdog
+from groundplane.hooks.work import cron_problem, job_problem
 
 if TYPE_CHECKING:
     from groundplane.db.engine import Database
     from groundplane.services import Services
 
 log = logging.getLogger(__name__)
+
+
+class PluginFinding(NamedTuple):
+    """What a plugin says of its health: whether it is well, and a sentence."""
+
+    plugin: str
+    sound: bool
+    text: str
 
 
 class Plugins:
@@ -32,13 +46,15 @@ class Plugins:
         self.hooks = Hooks()
         self.all = list(plugins)
         self.watchdog: Watchdog | None = None
+        self._spans: Observer | None = None
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(specs)
         for plugin in self.all:
             if plugin.status is Status.LOADED:
                 self._register(plugin)
         self._arrange()
-        self._collect_routes()
+        for registration in REGISTRATIONS:
+            self._collect(*registration)
 
     @classmethod
     def of(cls, config: Config) -> Plugins:
@@ -57,29 +73,55 @@ class Plugins:
         """A plugin that works; None for one that is broken, disabled or not there."""
         return next((plugin for plugin in self.loaded if plugin.name == name), None)
 
-    @property
-    def has_lost_access_rules(self) -> bool:
-        """Whether a plugin that has a say about access is broken, so that nobody knows what it would say."""
+    def has_lost(self, hook: str) -> bool:
+        """Whether a plugin that has a say by this hook is broken, so that nobody knows what it would say."""
         return any(
-            name == "access_rules"
+            name == hook
             for plugin in self.broken
             if plugin.module is not None
             for name, _, _ in marked(plugin.module)
         )
+
+    def may_name_superusers(self, name: str) -> bool:
+        """Whether the configuration lets a plugin say that a request is a superuser's."""
+        plugin = self.get(name)
+        return plugin is not None and plugin.superusers
 
     @property
     def missed(self) -> list[Plugin]:
         """Broken plugins without which the server must not start: their section says `required = true`."""
         return [plugin for plugin in self.broken if plugin.required]
 
+    @property
+    def implementations(self) -> Iterator[Implementation]:
+        """All functions of plugins that somebody calls: of hooks, routes, jobs and cron jobs."""
+        for hook in self.hooks.all.values():
+            yield from hook.implementations
+        for plugin in self.loaded:
+            yield from (handler for _, handler in plugin.routes)
+            yield from plugin.workers
+
     def figures(self) -> list[dict[str, Any]]:
         """What each implementation has done in this process, for metrics."""
         return [
             {"plugin": each.plugin, "hook": each.hook}
             | {name: getattr(each.counters, name) for name in each.counters.__struct_fields__}
-            for hook in self.hooks.all.values()
-            for each in hook.implementations
+            for each in self.implementations
         ]
+
+    async def findings(self, limit_s: float = COLLECT_S) -> list[PluginFinding]:
+        """What plugins find out about their own health; one that fails, or takes longer, is not well."""
+        found: list[PluginFinding] = []
+        for name, checks, error in await self.hooks.health_checks.gather(limit_s=limit_s):
+            if error is not None:
+                found.append(PluginFinding(name, False, str(error)))
+            elif not isinstance(checks, list | tuple) or not all(
+                isinstance(each, HealthCheck) for each in checks
+            ):
+                found.append(PluginFinding(name, False, "its health checks are no list of HealthCheck"))
+            else:
+                found += [PluginFinding(name, bool(check.sound), str(check.text)) for check in checks]
+        return found
 
     # Loading
 
@@ -90,8 +132,12 @@ class Plugins:
         except (pluggy.PluginValidationError, ValueError) as error:
             self._drop(plugin, str(error), error)
 
+    def drop(self, name: str, reason: str) -> None:
+        """Mark a plugin as broken and take it out of every hook."""
+        self._drop(self._named(name), reason)
+        self._arrange()
+
     def _drop(self, plugin: Plugin, reason: str, cause: BaseException | None = None) -> None:
-        """Take a plugin out of every hook."""
         plugin.break_(reason, cause)
         if self._pluggy.has_plugin(plugin.name):
             self._pluggy.unregister(name=plugin.name)
@@ -126,14 +172,18 @@ class Plugins:
     def _named(self, name: str) -> Plugin:
         return next(plugin for plugin in self.all if plugin.name == name)
 
-    def _collect_routes(self) -> None:
-        for outcome in self.hooks.register_routes.ask():
+    def _collect(self, hook: str, attribute: str, problem_of: Callable[[object], str]) -> None:
+        """Ask for what plugins register; one whose answer is not sound is dropped."""
+        caller = self.hooks.all[hook]
+        for outcome in caller.ask() if isinstance(caller, Collect) else ():
             plugin = self._named(outcome.plugin)
-            problem = reason_of(outcome) or routes_problem(outcome.result)
+            problem = reason_of(outcome) or problem_among(hook, outcome.result, problem_of)
             if problem:
                 self._drop(plugin, problem)
-            else:
+            elif hook == "register_routes":
                 plugin.routes = tuple((route, handler_of(plugin.name, route)) for route in outcome.result)
+            else:
+                setattr(plugin, attribute, tuple(outcome.result))
         self._arrange()
 
     # Life
@@ -147,6 +197,9 @@ class Plugins:
             {plugin.module.__name__: plugin.name for plugin in self.loaded if plugin.module is not None}
         )
         self.watchdog.start()
+        if self._spans is None and (observer := spans()) is not None:
+            self._spans = observer
+            self.hooks.observers.append(observer)
         for plugin in self.loaded:
             await self._migrate(plugin, database)
         self._arrange()
@@ -156,7 +209,11 @@ class Plugins:
         for plugin in self.loaded:
             implementation = by_plugin.get(plugin.name)
             if implementation is not None:
-                given = {"services": services, "config": plugin.config}
+                given = {
+                    "services": services,
+                    "config": plugin.config,
+                    "collections": plugin.collections,
+                }
                 outcome = await startup.one(implementation, given, COLLECT_S)
                 if problem := reason_of(outcome):
                     self._drop(plugin, problem)
@@ -164,10 +221,23 @@ class Plugins:
             plugin.started = True
         self._arrange()
 
+    def collect_event_sinks(self, register: Callable[[str, Any], None]) -> None:
+        """Hand every started plugin's sinks to `register`, which raises ValueError for bad ones."""
+        surroundings = self.hooks.surroundings
+        for each in self.hooks.register_event_sinks.implementations:
+            plugin = self._named(each.plugin)
+            try:
+                given = {"config": plugin.config, "services": surroundings.services}
+                register(plugin.name, each.ask(surroundings, given))
+            except PluginFailed as error:
+                self._drop(plugin, error.reason)
+            except ValueError as error:
+                self._drop(plugin, str(error))
+        self._arrange()
+
     async def _migrate(self, plugin: Plugin, database: Database) -> None:
         try:
-            if found := steps(plugin.module):
-                await migrate(database, plugin.name, found)
+            await migrate(database, plugin.name, plugin.module)
         except BadPlugin as error:
             self._drop(plugin, str(error))
         except Exception as error:  # noqa: BLE001  # its SQL may fail in any way
@@ -208,8 +278,23 @@ def reason_of(outcome: Outcome) -> str:
     return reason
 
 
-def routes_problem(routes: Any) -> str:
-    """Why this is no list of routes; "" when it is one."""
-    if not isinstance(routes, list | tuple):
-        return f"register_routes returned {type(routes).__name__}, not a list of routes"
-    return next((problem for route in routes if (problem := route_problem(route))), "")
+def problem_among(hook: str, answer: Any, problem_of: Callable[[object], str]) -> str:
+    """What is wrong with the answer of a registering hook; "" when it is a list of sound items."""
+    if not isinstance(answer, list | tuple):
+        return f"{hook} returned {type(answer).__name__}, not a list"
+    return next((f"{hook}: {problem}" for each in answer if (problem := problem_of(each))), "")
+
+
+def field_type_problem(found: object) -> str:
+    """Why this cannot be a field type, as far as it is known here; the registry of types looks closer."""
+    return "" if isinstance(found, type) else f"it is {type(found).__name__}, not a class"
+
+
+# What plugins are asked for when they are loaded: the hook, where its answer is kept, what is wrong with an item.
+REGISTRATIONS: tuple[tuple[str, str, Callable[[object], str]], ...] = (
+    ("register_field_types", "field_types", field_type_problem),
+    ("register_filter_functions", "filter_functions", function_problem),
+    ("register_jobs", "jobs", job_problem),
+    ("register_cron", "crons", cron_problem),
+    ("register_routes", "routes", route_problem),
+)

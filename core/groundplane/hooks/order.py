@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from groundplane.hooks.calls import Implementation
+from groundplane.hooks.implementation import Implementation
 
 OTHERS = "*"
 

@@ -30,10 +30,19 @@ class PluginRequest(msgspec.Struct, frozen=True):
     body: Callable[[], Awaitable[bytes]]
 
 
+class PluginAnswer(msgspec.Struct, frozen=True):
+    """What a handler returns that answers something else than JSON, or with another status than 200."""
+
+    body: bytes
+    content_type: str = "application/octet-stream"
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 class Route(msgspec.Struct, frozen=True):
     """One route below `/api/x/<plugin>`; `path` begins with a slash and may hold `{name}` parts.
 
-    The handler returns what becomes JSON (None is 204), or raises a `GroundplaneError`. `access` says who
+    The handler returns what becomes JSON (None is 204), a `PluginAnswer`, or raises a `GroundplaneError`. `access` says who
     gets that far: superusers, unless a plugin says otherwise.
     """
 
@@ -45,6 +54,8 @@ class Route(msgspec.Struct, frozen=True):
     def matches(self, method: str, segments: tuple[str, ...]) -> dict[str, str] | None:
         """The values of the path's parameters; None when it is another route."""
         parts = tuple(self.path.strip("/").split("/")) if self.path.strip("/") else ()
+        if segments == ("",):
+            segments = ()  # a slash behind the plugin's name
         if method != self.method or len(parts) != len(segments):
             return None
         params: dict[str, str] = {}
@@ -59,7 +70,7 @@ class Route(msgspec.Struct, frozen=True):
 def route_problem(route: object) -> str:
     """Why this is no route; "" when it is one."""
     if not isinstance(route, Route):
-        return f"register_routes returned {type(route).__name__} among its routes"
+        return f"it is {type(route).__name__}, not a Route"
     if route.method not in METHODS or not route.path.startswith("/"):
         return f"{route.method} {route.path} is no route: write a method in capitals and a path with a slash"
     if route.access not in ("everyone", "accounts", "superusers"):

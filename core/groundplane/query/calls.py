@@ -1,8 +1,9 @@
-"""The two functions of the filter language (contract, filters §8.6)."""
+"""The two functions of the filter language (contract, filters §8.6); others are those of plugins."""
 
 from __future__ import annotations
 
 from groundplane.query.errors import QueryError
+from groundplane.query.functions import plugin_call
 from groundplane.query.joins import Joins
 from groundplane.query.names import Names
 from groundplane.query.nodes import Call, Text
@@ -17,7 +18,7 @@ def call(node: Call, names: Names, joins: Joins) -> Operand:
             return geo_distance(node, names, joins)
         case "strftime":
             return strftime(node, names, joins)
-    raise QueryError(f"unknown function {node.name}", node.position)
+    return plugin_call(node, names, joins)
 
 
 def geo_distance(node: Call, names: Names, joins: Joins) -> Operand:

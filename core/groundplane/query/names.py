@@ -119,7 +119,7 @@ class Names:
     def moment(self) -> datetime:
         """One time for the whole text."""
         if self._now is None:
-            self._now = now()
+            self._now = self.info.moment or now()
         return self._now
 
     def own(self, name: str, joins: Joins) -> Operand:

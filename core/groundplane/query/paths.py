@@ -11,6 +11,7 @@ from groundplane.query.errors import QueryError
 from groundplane.query.joins import Join, Joins
 from groundplane.query.operands import Operand, column, json_value, lowered
 from groundplane.query.request import LISTS
+from groundplane.query.restricted import restrictions
 from groundplane.query.values import Values
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
@@ -95,9 +96,13 @@ class Paths:
 
     def field(self, place: Place, name: str) -> Field | None:
         field = place.collection.field(name)
-        if field is not None and self.restricted and field.hidden:
+        if field is not None and self.restricted and self.is_kept(place.collection, field):
             raise QueryError(f"field {name} may not be used")
         return field
+
+    def is_kept(self, collection: Collection, field: Field) -> bool:
+        """Whether the field is not for everybody who may see its record."""
+        return field.hidden or field.name in restrictions(self.schema, collection)
 
     # Steps
 
@@ -137,7 +142,7 @@ class Paths:
         field = None if collection is None else collection.field(field_name)
         if collection is None or field is None or getattr(field, "collection_id", "") != place.collection.id:
             raise place.nowhere(f"unknown field {segment} of {place.collection.name}")
-        if self.restricted and field.hidden:
+        if self.restricted and self.is_kept(collection, field):
             raise QueryError(f"field {field_name} may not be used")
         if self.virtual and place.join is None and not place.key:
             raise QueryError(f"back relation {segment} of a record that does not exist yet")

@@ -18,11 +18,28 @@ from groundplane.schema.collection import Collection
 
 MAX_ENTRIES = 8
 MAX_NAME_BYTES = 255
+RANDOM = "random()"
 
 
 class Entry(NamedTuple):
     name: str
     descending: bool
+
+
+class SortKey(NamedTuple):
+    """One expression to sort by; NULL, where there may be one, is before everything."""
+
+    sql: str
+    type: str  # of PostgreSQL
+    descending: bool
+    nullable: bool
+
+    @property
+    def order(self) -> str:
+        """Without a word on NULL, where there is none, an index serves."""
+        if not self.nullable:
+            return f"{self.sql} DESC" if self.descending else self.sql
+        return f"{self.sql} {'DESC NULLS LAST' if self.descending else 'NULLS FIRST'}"
 
 
 def order_by(
@@ -39,21 +56,34 @@ def order_by(
     The last key is the insertion order, so that pages do not overlap. A view has none: without a sort text
     its keys are the empty string.
     """
+    return ", ".join(key.order for key in sort_keys(schema, collection, text, info, args, base=base))
+
+
+def sort_keys(
+    schema: Schema,
+    collection: Collection,
+    text: str,
+    info: RequestInfo,
+    args: Args,
+    *,
+    base: str = "r",
+) -> list[SortKey]:
+    """What `order_by` sorts by."""
     names = Names(schema, collection, info, base=base, restricted=not info.is_superuser, ordered=True)
-    keys: list[str] = []
+    row = f"{base}.{ident('_row')}"
+    keys: list[SortKey] = []
     for entry in entries(text):
         if entry.name == "@random":
-            keys.append("random()")
+            keys.append(SortKey(RANDOM, "double precision", False, False))
         elif entry.name == "@rowid":
             if collection.is_view:
                 raise QueryError("a view has no insertion order")
-            keys.append(f"{base}.{ident('_row')}{' DESC' if entry.descending else ''}")
+            keys.append(SortKey(row, "bigint", entry.descending, False))
         else:
-            operand = sortable(entry, names)
-            keys.extend(key + direction(entry, operand) for key in expressions(operand, names))
+            keys += keys_of(sortable(entry, names), entry.descending, names)
     if not collection.is_view:
-        keys.append(f"{base}.{ident('_row')}")
-    return names.values.bind(", ".join(keys), args)
+        keys.append(SortKey(row, "bigint", False, False))
+    return [key._replace(sql=names.values.bind(key.sql, args)) for key in keys]
 
 
 def sort_condition(
@@ -104,27 +134,28 @@ def sortable(entry: Entry, names: Names) -> Operand:
     return operand
 
 
-def direction(entry: Entry, operand: Operand) -> str:
-    """NULL is below everything, unlike PostgreSQL's default; a plain order lets an index serve."""
-    if operand.moment is None and not operand.nullable and not operand.joins:
-        return " DESC" if entry.descending else ""
-    return " DESC NULLS LAST" if entry.descending else " NULLS FIRST"
-
-
-def expressions(operand: Operand, names: Names) -> list[str]:
+def keys_of(operand: Operand, descending: bool, names: Names) -> list[SortKey]:
     """The keys of one entry: two where it may be a number or a text, as texts come after all numbers."""
+    nullable = operand.moment is not None or operand.nullable or bool(operand.joins)
     if operand.moment is not None:
-        parts = [operand.moment]
+        parts = [(operand.moment, "timestamptz")]
     else:
         text = operand.text
         if text is not None and not operand.collated:
             text = f'({text}) COLLATE "C"'
-        parts = [part for part in (text, operand.number) if part is not None]
-    if not operand.joins:
-        return parts
-    rows = closure(operand.joins)
-    guards = [guard.sql for guard in list_rules(names) if any(join in rows for join in guard.reads)]
-    return [
-        first_value(part, operand.joins, strict=operand.strict, many=operand.multi, conditions=guards)
-        for part in parts
-    ]
+        both = (text, "text"), (operand.number, "double precision")
+        parts = [(part, kind) for part, kind in both if part is not None]
+    if operand.joins:
+        rows = closure(operand.joins)
+        guards = [guard.sql for guard in list_rules(names) if any(join in rows for join in guard.reads)]
+        parts = [
+            (
+                first_value(
+                    part, operand.joins, strict=operand.strict, many=operand.multi, conditions=guards
+                ),
+                kind,
+            )
+            for part, kind in parts
+        ]
+    # Of the two at most one is not NULL.
+    return [SortKey(part, kind, descending, nullable or len(parts) > 1) for part, kind in parts]

@@ -104,6 +104,11 @@ class Collection:
         return {field.name: field for field in self.fields}
 
     @cached_property
+    def has_own_wire(self) -> bool:
+        """Whether some value of its records is shown by Python only."""
+        return any(field.has_own_wire for field in self.fields)
+
+    @cached_property
     def by_field_id(self) -> dict[str, Field]:
         return {field.id: field for field in self.fields}
 

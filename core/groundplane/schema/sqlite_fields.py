@@ -15,15 +15,11 @@ from groundplane.schema.fields.base import Field
 from groundplane.schema.fields.registry import make_field
 from groundplane.schema.sqlite_select import output_name, parse_select, unaliased
 from groundplane.schema.sqlite_syntax import check_syntax
-from groundplane.schema.sqlite_values import Untranslatable
+from groundplane.schema.sqlite_values import NoFields, Untranslatable
 
 ALPHABET = string.digits + string.ascii_letters
 
 REAL_CASTS = (exp.DataType.Type.DOUBLE, exp.DataType.Type.DECIMAL)
-
-
-class NoFields(Untranslatable):
-    """The columns of the result are not spelled out, so no fields can be derived."""
 
 
 def infer_view_fields(query: str, schema: Schema, view_name: str) -> list[Field]:

@@ -30,11 +30,6 @@ WHERE = re.compile(r"\s*WHERE\s+(?P<condition>.+)", re.IGNORECASE | re.DOTALL)
 CLOSING = {"`": "`", '"': '"', "'": "'", "[": "]"}
 
 
-def index_name(name: str) -> str:
-    """The name of an index in PostgreSQL, where index names are global like in SQLite, but of 63 bytes."""
-    return physical_name(name)
-
-
 def translate_index(index_text: str, collection: Collection) -> str:
     """Translate CREATE INDEX for the collection's table, whatever table the statement names.
 
@@ -65,7 +60,7 @@ def _translated(index_text: str, collection: Collection) -> str:
         where = f" WHERE {translator.condition(node, scope)}"
     # An unset date is a value in SQLite, so two of them collide; with us it is NULL.
     dates = head["unique"] and any(dated for _, dated in keys)
-    name = ident(index_name(_unquoted(head["name"])))
+    name = ident(physical_name(_unquoted(head["name"])))
     return (
         f'CREATE {"UNIQUE " if head["unique"] else ""}INDEX {name} ON "public".{ident(collection.table)} '
         f"({', '.join(key for key, _ in keys)}){' NULLS NOT DISTINCT' if dates else ''}{where}"

@@ -25,6 +25,10 @@ class Untranslatable(Exception):
         super().__init__(self.reason)
 
 
+class NoFields(Untranslatable):
+    """The columns of the result are not spelled out, so no fields can be derived."""
+
+
 class Shape(enum.Enum):
     """The type of an expression; the comment is its type in PostgreSQL."""
 

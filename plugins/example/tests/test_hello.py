@@ -30,6 +30,15 @@ async def test_a_record_that_is_refused_is_not_counted(app_with: AppWith) -> Non
     assert await counted(app) == 0
 
 
+async def test_a_job_forgets_how_many_were_greeted(app_with: AppWith) -> None:
+    app = await app_with(groundplane_hello, config=CONFIG)
+    await app.make_collection("notes", [TITLE])
+    await app.make_record("notes", title="reader")
+    await app.ask("DELETE", "/api/x/hello/greetings/notes", user=await app.as_superuser())
+    assert [job.kind for job in await app.run_jobs()] == ["hello.forget"]
+    assert await counted(app) == 0
+
+
 async def test_other_collections_stay_as_they_are(app_with: AppWith) -> None:
     app = await app_with(groundplane_hello)
     await app.make_collection("notes", [TITLE])

@@ -94,6 +94,11 @@ class Field(msgspec.Struct, kw_only=True, rename="camel"):
         return False
 
     @property
+    def has_own_wire(self) -> bool:
+        """Whether only `to_wire` knows how a value is shown, and PostgreSQL does not."""
+        return False
+
+    @property
     def column(self) -> str:
         """The column's name, not quoted."""
         return physical_name(self.name)

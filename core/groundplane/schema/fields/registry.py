@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ from groundplane.schema.fields.geo_point import GeoPointField
 from groundplane.schema.fields.json import JsonField
 from groundplane.schema.fields.number import NumberField
 from groundplane.schema.fields.password import PasswordField
+from groundplane.schema.fields.plugin import ZEROS, PluginField, missing_field
 from groundplane.schema.fields.relation import RelationField
 from groundplane.schema.fields.select import SelectField
 from groundplane.schema.fields.text import TextField
@@ -46,6 +48,36 @@ FIELD_TYPES: dict[str, type[Field]] = {
 }
 
 LARGEST_INTEGER = 2**63 - 1
+TYPE_NAME = re.compile(r"[a-z][A-Za-z0-9_]{0,39}", re.ASCII)
+
+
+def add_type(plugin: str, field_type: type) -> str:
+    """Add a plugin's field type for this process; returns why that is not possible, "" when it is done."""
+    if not issubclass(field_type, PluginField):
+        return f"{field_type.__name__} must be derived from PluginField"
+    name = field_type.type_name
+    if TYPE_NAME.fullmatch(name) is None:
+        return f"{field_type.__name__}: {name!r} is no name for a type"
+    known = FIELD_TYPES.get(name)
+    if known is not None and getattr(known, "plugin", "") != plugin:
+        return f"the field type {name} is there already"
+    if field_type.storage not in ZEROS:
+        return f"{name}: its storage is one of {', '.join(kind.value for kind in ZEROS)}"
+    options = msgspec.structs.fields(field_type)
+    if {option.encode_name for option in options} & {"type", "storage"}:
+        return f"{name}: no option may be called type or storage"
+    if any(option.required for option in options):
+        return f"{name}: every option needs a default"
+    field_type.plugin = plugin
+    FIELD_TYPES[name] = field_type
+    return ""
+
+
+def remove_type(field_type: type) -> None:
+    """Take a plugin's field type out again."""
+    name = getattr(field_type, "type_name", "")
+    if FIELD_TYPES.get(name) is field_type:
+        del FIELD_TYPES[name]
 
 
 def make_field(raw: Mapping[str, Any]) -> Field:
@@ -58,6 +90,8 @@ def make_field(raw: Mapping[str, Any]) -> Field:
         raise BadShape("A field must be an object.")
     type_name = next((value for key, value in raw.items() if key.lower() == "type"), None)
     field_type = FIELD_TYPES.get(type_name) if isinstance(type_name, str) else None
+    if field_type is None and isinstance(type_name, str) and (missing := missing_field(raw)) is not None:
+        return missing
     if field_type is None:
         raise BadShape(f"Missing or unknown field type in {shortened(raw.get('name', ''))}.")
     names = option_names(field_type)

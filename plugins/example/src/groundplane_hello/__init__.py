@@ -10,12 +10,12 @@ from groundplane.errors import Invalid
 from groundplane.hooks import hookimpl
 from groundplane.hooks.events import RecordSaving
 from groundplane.hooks.routes import PluginRequest, Route
+from groundplane.hooks.work import JobKind
+from groundplane.jobs.job import Job
 from groundplane.services import Services
+from groundplane_hello.tables import Greeting
 
 API_VERSION = 1
-MIGRATIONS = {
-    "0001_greetings": "CREATE TABLE greetings (collection text PRIMARY KEY, count integer NOT NULL)",
-}
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,15 @@ async def startup(config: Config) -> None:
 
 @hookimpl
 def register_routes() -> list[Route]:
-    return [Route("GET", "/greetings/{collection}", greetings, access="everyone")]
+    return [
+        Route("GET", "/greetings/{collection}", greetings, access="everyone"),
+        Route("DELETE", "/greetings/{collection}", forget),
+    ]
+
+
+@hookimpl
+def register_jobs() -> list[JobKind]:
+    return [JobKind(name="forget", handler=forget_greetings)]
 
 
 @hookimpl
@@ -49,7 +57,7 @@ async def record_saving(event: RecordSaving, services: Services) -> None:
     event.record["title"] = f"{_config.word} {event.record['title']}"
     # In the transaction of the record: a greeting is counted when it is there, and only then.
     await services.db.execute(
-        "INSERT INTO x_hello.greetings VALUES ($1, 1) "
+        "INSERT INTO x_hello.greetings (collection, count) VALUES ($1, 1) "
         "ON CONFLICT (collection) DO UPDATE SET count = greetings.count + 1",
         name,
     )
@@ -57,7 +65,14 @@ async def record_saving(event: RecordSaving, services: Services) -> None:
 
 async def greetings(request: PluginRequest, services: Services) -> dict[str, Any]:
     """GET /api/x/hello/greetings/{collection}: how many records were greeted."""
-    count = await services.db.fetchval(
-        "SELECT count FROM x_hello.greetings WHERE collection = $1", request.params["collection"]
-    )
-    return {"count": count or 0}
+    found = await Greeting.objects().first().where(Greeting.collection == request.params["collection"])
+    return {"count": found.count if found is not None else 0}
+
+
+async def forget(request: PluginRequest, services: Services) -> dict[str, Any]:
+    """DELETE /api/x/hello/greetings/{collection}: count anew, as soon as a worker comes to it."""
+    return {"job": await services.jobs.add("hello.forget", {"collection": request.params["collection"]})}
+
+
+async def forget_greetings(job: Job, services: Services) -> None:
+    await Greeting.delete().where(Greeting.collection == job.payload["collection"])
