@@ -125,8 +125,8 @@ class LiveServer:
             said, _ = await process.communicate()
         return process.returncode or 0, said.decode()
 
-    def pids(self, module: str) -> list[int]:
-        """The processes below the supervisor whose command line holds `module`."""
+    def pids(self, text: str) -> list[int]:
+        """The processes below the supervisor whose name (`groundplane-web`, `-job`) or command line holds `text`."""
         if self.process is None:
             return []
         children: dict[int, list[int]] = {}
@@ -143,8 +143,9 @@ class LiveServer:
             queue += children.get(pid, [])
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                command += Path(f"/proc/{pid}/comm").read_text()
             except OSError:
                 continue
-            if module in command:
+            if text in command:
                 found.append(pid)
         return sorted(found)

@@ -33,6 +33,7 @@ from groundplane.testing.live import LiveServer
 if TYPE_CHECKING:
     from groundplane.app import Application
     from groundplane.hooks.manager import Plugins
+    from groundplane.schema.collection import Collection
     from groundplane.services import Services
 
 FOLDER = "GROUNDPLANE_TEST_FOLDER"
@@ -172,13 +173,20 @@ class Server:
 
     async def token(self, collection: str, email: str) -> str:
         """Return an auth token for the record with this address."""
-        from groundplane.auth.callers import issue
-
         found = self.services.schema.current.find(collection)
         record = await self.services.records.find_one(found, 'r."email" = $1', email)
         if record is None:
             raise LookupError(f"no record of {collection} has the address {email}")
-        return issue(found, record)
+        return await self.token_of(found, record["id"])
+
+    async def token_of(self, collection: Collection, record_id: str) -> str:
+        """Return an auth token for a record of an auth collection."""
+        from groundplane.auth.callers import issue
+
+        record = await self.services.records.find_one(collection, 'r."id" = $1', record_id)
+        if record is None:
+            raise LookupError(f"{collection.name} has no record {record_id}")
+        return issue(collection, record)
 
 
 @asynccontextmanager

@@ -1,126 +1,137 @@
-"""Keeps every change of the chosen collections: who, when, what; written in the transaction of the change."""
+"""Keeps every change of the chosen collections: who, when, what; written in the transaction of the change.
+
+It listens to `services.changes` and takes no part in the hooks before a statement: what is kept is what was
+written, whatever other plugins have made of it, by requests, batches, cascades and parts of the server alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
+import rich_click as click
 
-from groundplane.db.sql import load_queries
+from groundplane.clock import now
 from groundplane.errors import Invalid
 from groundplane.hooks import hookimpl
-from groundplane.hooks.events import RecordDeleting, RecordSaving
 from groundplane.hooks.routes import PluginRequest, Route
+from groundplane.hooks.work import CronJob
 from groundplane.services import Services
+from groundplane_plugins.history.entries import MAX_PER_PAGE, QUERIES, Config, Keeper, page
+from groundplane_plugins.history.restoring import restore
+
+__all__ = ["API_VERSION", "MIGRATIONS", "Config"]
 
 API_VERSION = 1
-QUERIES = load_queries(__name__)
-MIGRATIONS = {"0001_entries": QUERIES["make_entries"]}
-MAX_ENTRIES = 500  # per answer
-
-HIDDEN = frozenset({"password", "tokenKey"})  # never kept, not even as hashes
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """`collections` are the names of those whose changes are kept; `["*"]` is all but the system's."""
-
-    collections: tuple[str, ...] = ("*",)
-
+MIGRATIONS = {"0001_entries": QUERIES["make_entries"], "0002_secrets": QUERIES["add_secrets"]}
+PER_PAGE = 30
+AT_ONCE = 5000  # old entries that are removed with one statement
+ACTIONS = ("create", "update", "delete")
 
 # Set once per process by `startup`, before the first change.
 _config = Config()
 
 
-def is_kept(event: RecordSaving | RecordDeleting) -> bool:
-    name, wanted = event.collection.name, _config.collections
-    return name in wanted or ("*" in wanted and not event.collection.system)
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a request to restore."""
 
-
-def plain(event: RecordSaving | RecordDeleting, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as JSON may hold them, without secrets."""
-    secret = {field.name for field in event.collection.fields if field.type_name == "password"} | HIDDEN
-    return {name: value for name, value in values.items() if name not in secret}
-
-
-def as_json(values: Mapping[str, Any]) -> str:
-    # PostgreSQL's jsonb holds no NUL; such texts come from clients only.
-    return msgspec.json.encode(values, enc_hook=str).decode().replace("\\u0000", "")
+    version: int = 0
+    fields: tuple[str, ...] = ()
 
 
 @hookimpl
-async def startup(config: Config) -> None:
+async def startup(config: Config, services: Services) -> None:
     global _config
     _config = config
+    services.changes.listeners.append(Keeper(services, config))
 
 
 @hookimpl
 def register_routes() -> list[Route]:
-    return [Route("GET", "/{collection}/{record}", entries)]
+    return [
+        Route("GET", "/{collection}", of_collection),
+        Route("GET", "/{collection}/{record}", of_record),
+        Route("DELETE", "/{collection}/{record}", forget_record),
+        Route("POST", "/{collection}/{record}/restore", restore_record),
+    ]
 
 
-# Last, so that what the others change is in the entry.
-@hookimpl(after=["*"])
-async def record_saving(event: RecordSaving, services: Services) -> None:
-    if not is_kept(event):
-        return
-    after = plain(event, event.record)
-    before = plain(event, event.before) if event.before is not None else {}
-    changed = {name: value for name, value in after.items() if event.before is None or value != before[name]}
-    if not changed:
-        return
-    await add(
-        services,
-        event,
-        "create" if event.before is None else "update",
-        {name: before[name] for name in changed if name in before},
-        changed,
-    )
+@hookimpl
+def register_commands() -> Sequence[click.Command]:
+    from groundplane_plugins.history.commands import list_command, restore_command
+
+    return [list_command, restore_command]
 
 
-@hookimpl(after=["*"])
-async def record_deleting(event: RecordDeleting, services: Services) -> None:
-    if is_kept(event):
-        await add(services, event, "delete", plain(event, event.record), {})
+@hookimpl
+def register_cron() -> list[CronJob]:
+    return [CronJob(name="forget", expression="43 * * * *", handler=forget_old)]
 
 
-async def add(
-    services: Services,
-    event: RecordSaving | RecordDeleting,
-    action: str,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-) -> None:
-    caller = event.caller
-    await services.db.execute(
-        QUERIES["add_entry"],
-        event.collection.id,
-        event.record["id"],
-        action,
-        caller.collection_name if caller is not None else "",
-        caller.id if caller is not None else "",
-        as_json(before),
-        as_json(after),
-    )
+async def of_collection(request: PluginRequest, services: Services) -> dict[str, Any]:
+    """GET /api/x/history/{collection}: the changes of all its records, the newest first."""
+    return await listed(request, services, "")
 
 
-async def entries(request: PluginRequest, services: Services) -> dict[str, Any]:
+async def of_record(request: PluginRequest, services: Services) -> dict[str, Any]:
     """GET /api/x/history/{collection}/{record}: the changes of one record, the newest first."""
-    name, record_id = request.params["collection"], request.params["record"]
-    collection = services.schema.current.find(name)
-    if "\x00" in record_id:
-        raise Invalid()
-    rows = await services.db.fetch(QUERIES["read_entries"], collection.id, record_id, MAX_ENTRIES)
+    return await listed(request, services, request.params["record"])
+
+
+async def listed(request: PluginRequest, services: Services, record: str) -> dict[str, Any]:
+    query = request.info.query
+    collection = services.schema.current.find(request.params["collection"])
+    number = positive(query.get("page", ""), 1)
+    per_page = min(positive(query.get("perPage", ""), PER_PAGE), MAX_PER_PAGE)
+    action = query.get("action", "")
+    if action and action not in ACTIONS:
+        raise Invalid(f"action must be one of {', '.join(ACTIONS)}.")
+    found = await page(
+        services, collection, record=record, action=action, limit=per_page, offset=(number - 1) * per_page
+    )
     return {
-        "items": [
-            {
-                "at": row["at"],
-                "action": row["action"],
-                "callerCollection": row["caller_collection"],
-                "callerId": row["caller_id"],
-                "before": msgspec.json.decode(row["before"]),
-                "after": msgspec.json.decode(row["after"]),
-            }
-            for row in rows
-        ]
+        "page": number,
+        "perPage": per_page,
+        "totalItems": found.total,
+        "totalPages": -(-found.total // per_page),
+        "items": found.items,
     }
+
+
+def positive(text: str, default: int) -> int:
+    """Read a number of the query; what is none, or none that makes sense, is the default."""
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) else default
+
+
+async def forget_record(request: PluginRequest, services: Services) -> dict[str, Any]:
+    """DELETE /api/x/history/{collection}/{record}: remove all that is kept about one record."""
+    collection = services.schema.current.find(request.params["collection"])
+    record = request.params["record"]
+    if "\x00" in record:
+        raise Invalid()
+    return {"removed": await services.db.fetchval(QUERIES["forget_record"], collection.id, record)}
+
+
+async def restore_record(request: PluginRequest, services: Services) -> dict[str, Any]:
+    """POST /api/x/history/{collection}/{record}/restore: bring back a version, or a deleted record."""
+    body = await request.body()
+    try:
+        wanted = msgspec.json.decode(body, type=Wanted) if body.strip() else Wanted()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body is wrong: {error}") from None
+    name, record = request.params["collection"], request.params["record"]
+    done = await restore(
+        services, name, record, request.info, version=wanted.version, fields=frozenset(wanted.fields)
+    )
+    return {"record": done.record, "created": done.is_new, "gone": done.gone}
+
+
+async def forget_old(services: Services) -> None:
+    """Remove what is older than `keep_days`, a little at a time."""
+    if not _config.keep_days:
+        return
+    oldest = now() - timedelta(days=_config.keep_days)
+    while await services.db.fetchval(QUERIES["forget_old"], oldest, AT_ONCE) == AT_ONCE:
+        pass

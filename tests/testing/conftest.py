@@ -1,0 +1,9 @@
+"""Loads the fixtures that authors of plugins use."""
+
+from __future__ import annotations
+
+from groundplane.testing import clock as clocks
+from groundplane.testing import plugins
+
+app_with = plugins.app_with
+clock = clocks.clock
