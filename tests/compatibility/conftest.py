@@ -28,6 +28,7 @@ from groundplane.testing.server import on_database
 ROOT = Path(__file__).parents[2]
 SCENARIOS = Path(__file__).parent / "scenarios"
 CLIENT_VERSION = "0.28.1"
+EVENT_SOURCE_VERSION = "4.1.0"  # Node has none of its own
 RUN_TIMEOUT_S = 180
 
 
@@ -66,7 +67,7 @@ def find_node() -> tuple[list[str], list[str]]:
 def javascript() -> Node:
     """Node with the official client, installed into `.cache` the first time."""
     node, npm = find_node()
-    folder = ROOT / ".cache" / "js-client" / CLIENT_VERSION
+    folder = ROOT / ".cache" / "js-client" / f"{CLIENT_VERSION}-{EVENT_SOURCE_VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
     client = folder / "node_modules" / "pocketbase" / "dist" / "pocketbase.es.mjs"
     with (folder / "lock").open("w") as lock:
@@ -75,7 +76,14 @@ def javascript() -> Node:
             install = ["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts"]
             environment = os.environ | {"PATH": f"{Path(node[0]).parent}{os.pathsep}{os.environ['PATH']}"}
             done = subprocess.run(
-                [*npm, *install, "--prefix", str(folder), f"pocketbase@{CLIENT_VERSION}"],
+                [
+                    *npm,
+                    *install,
+                    "--prefix",
+                    str(folder),
+                    f"pocketbase@{CLIENT_VERSION}",
+                    f"eventsource@{EVENT_SOURCE_VERSION}",
+                ],
                 check=False,
                 capture_output=True,
                 text=True,

@@ -17,6 +17,15 @@ class Broker(Protocol):
     """
 
     @property
+    def process(self) -> str:
+        """The name of this end, 12 hexadecimal digits: another one for each process and start."""
+        ...
+
+    async def processes(self) -> set[str]:
+        """The names of the ends that are there now; raises Unavailable."""
+        ...
+
+    @property
     def trusted(self) -> bool:
         """Whether this process hears everything now; while it does not, its caches may be old."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 
 from groundplane.broker.broker import Catcher, Handler
 from groundplane.broker.channels import Channels
@@ -18,6 +19,10 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._channels = Channels()
         self._running = False
+        self.process = secrets.token_hex(6)
+
+    async def processes(self) -> set[str]:
+        return {self.process}
 
     @property
     def trusted(self) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import logging
 import random
 import secrets
@@ -24,6 +23,7 @@ import asyncpg
 
 from groundplane.broker.broker import Catcher, Handler
 from groundplane.broker.channels import Channels
+from groundplane.broker.waiting import Waiting
 from groundplane.db.engine import Database
 from groundplane.db.failures import translated
 from groundplane.errors import Unavailable
@@ -37,7 +37,6 @@ HEARTBEAT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
-LOOK_AGAIN_S = 0.2
 
 LISTENING = """
 SELECT split_part(application_name, ':', 2) AS process FROM pg_stat_activity
@@ -47,19 +46,6 @@ KEEP = """
 WITH old AS (DELETE FROM "_messages" WHERE "created" < now() - make_interval(secs => $2))
 INSERT INTO "_messages" ("payload") VALUES ($1) RETURNING "id"
 """
-
-
-class Waiting:
-    """Who has not yet answered a message."""
-
-    def __init__(self, missing: set[str]) -> None:
-        self.missing = missing
-        self.answered = asyncio.Event()
-
-    def remove(self, processes: set[str]) -> None:
-        self.missing -= processes
-        if not self.missing:
-            self.answered.set()
 
 
 class PostgresBroker:
@@ -116,23 +102,14 @@ class PostgresBroker:
         if self._db.in_transaction:
             raise RuntimeError("a message sent in a transaction leaves with its commit: nobody would answer")
         number = self._next_number()
-        waiting = self._waiting[number] = Waiting(await self._alive())
+        waiting = self._waiting[number] = Waiting(await self.processes())
         try:
             await self._notify(channel, payload, "+", number)
-            async with asyncio.timeout(timeout_s):
-                while not waiting.answered.is_set() and waiting.missing:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_AGAIN_S):
-                            await waiting.answered.wait()
-                            return
-                    # Whoever is gone since then needs no news: it reads everything afresh when it is back.
-                    waiting.remove(waiting.missing - await self._alive())
-        except TimeoutError:
-            log.warning("No answer on %s from: %s", channel, ", ".join(sorted(waiting.missing)))
+            await waiting.finished(channel, self.processes, timeout_s)
         finally:
             del self._waiting[number]
 
-    async def _alive(self) -> set[str]:
+    async def processes(self) -> set[str]:
         return {row["process"] for row in await self._db.fetch(LISTENING)}
 
     def _next_number(self) -> int:
