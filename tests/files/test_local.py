@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from groundplane.files.local import LocalFiles
+from groundplane.clock import now
+from groundplane.files.local import TEMPORARY, LocalFiles
 from groundplane.files.service import Files
 from groundplane.files.storage import FileStorage, StorageFailed
 from groundplane.testing.file_storage import FileStorageSuite, chunks, keys_of, read_all
@@ -22,6 +24,17 @@ class TestLocalFiles(FileStorageSuite):
     async def test_leaves_no_partial_file_behind(self, tmp_path: Path) -> None:
         await LocalFiles(tmp_path).put("k", chunks(b"x"))
         assert [path.name for path in tmp_path.iterdir()] == ["k"]
+
+    async def test_finds_and_removes_uploads_that_a_crash_cut_off(self, tmp_path: Path) -> None:
+        storage = LocalFiles(tmp_path)
+        (tmp_path / TEMPORARY).mkdir()
+        (tmp_path / TEMPORARY / "half").write_bytes(b"x")
+        assert await storage.abandoned(now() - timedelta(hours=1)) == 0
+        later = now() + timedelta(seconds=1)
+        assert await storage.abandoned(later) == 1
+        assert await storage.abandoned(later, delete=True) == 1
+        assert await storage.abandoned(later) == 0
+        assert await LocalFiles(tmp_path / "none").abandoned(later) == 0
 
     async def test_removes_folders_that_became_empty(self, tmp_path: Path) -> None:
         storage = LocalFiles(tmp_path)

@@ -23,21 +23,23 @@ from groundplane.api.ranges import (
 from groundplane.api.response import json_reply, to_response
 from groundplane.auth.callers import FILE, issue
 from groundplane.context import Caller, RequestInfo
-from groundplane.errors import NotFound
+from groundplane.errors import NotFound, Unavailable
 from groundplane.files.mime import bare
 from groundplane.files.service import Files
-from groundplane.files.storage import CHUNK_BYTES, FileInfo, FileMissing
-from groundplane.records.serving import NamedFile, check_protected, find_file, locate
+from groundplane.files.storage import CHUNK_BYTES, FileInfo, FileMissing, StorageFailed
+from groundplane.records.serving import NamedFile, check_protected, find_file, is_protected, locate
 from groundplane.security.addresses import covers
 from groundplane.security.ids import secret
 from groundplane.services import Services
 
+STORE_AWAY = "The file store does not answer. Try again later."
 NO_COLLECTION = "Missing or invalid collection context."
 TRUE_WORDS = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 CACHE_CONTROL = "max-age=2592000, stale-while-revalidate=86400"
 CONTENT_POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 DEFAULT_THUMB = "100x100"  # always allowed; the console shows it
-THUMB_TYPES = frozenset({"image/gif", "image/jpeg", "image/jpg", "image/png", "image/webp"})
+# AVIF is ours: PocketBase sends the original.
+THUMB_TYPES = frozenset({"image/avif", "image/gif", "image/jpeg", "image/jpg", "image/png", "image/webp"})
 
 # Types that browsers need and content alone does not tell, by the exact end of the name.
 EXTENSION_TYPES = {
@@ -87,13 +89,13 @@ async def create_token(request: Request[Any, Any, State]) -> Response[bytes]:
 
 @get("/{collection:str}/{record:str}/{name:str}")
 async def download(request: Request[Any, Any, State]) -> ASGIApp:
-    """Send a record's file, or a stored thumb of it."""
+    """Send a record's file, or a thumb of it."""
     asked, services = exchange(request), services_of(request)
     schema = services.schema.current
     _, _, name_or_id, record_id, name = asked.segments
     collection = schema.find(name_or_id, NO_COLLECTION)
     found = await find_file(services.db, schema, collection, record_id, name)
-    if found.field.protected:
+    if is_protected(schema, found):
         info = await requester_info(asked, services)
         await check_protected(services.records, schema, found, info)
     file = await locate(services.db, schema, found)
@@ -119,19 +121,19 @@ async def requester_info(asked: Exchange, services: Services) -> RequestInfo:
 
 
 async def choose(files: Files, file: NamedFile, thumb: str) -> Stored:
-    """The original, or its stored thumb when one of an allowed size was asked for; raises NotFound."""
+    """The original, or its thumb when one of an allowed size was asked for; raises NotFound."""
     key = files.key(file.collection_id, file.record_id, file.name)
     try:
         original = await files.stat(key)
     except FileMissing:
         raise NotFound() from None
+    except StorageFailed as problem:
+        raise Unavailable(STORE_AWAY) from problem
     allowed = thumb == DEFAULT_THUMB or thumb in (file.field.thumbs or ())
     if thumb and allowed and bare(original.content_type) in THUMB_TYPES:
-        thumb_key = files.thumb_key(file.collection_id, file.record_id, file.name, thumb)
-        try:
-            return Stored(thumb_key, await files.stat(thumb_key), f"{thumb}_{file.name}")
-        except FileMissing:
-            pass
+        made = await files.thumb(file.collection_id, file.record_id, file.name, original, thumb)
+        if made is not None:
+            return Stored(*made, f"{thumb}_{file.name}")
     return Stored(key, original, file.name)
 
 
@@ -227,6 +229,8 @@ class Sending:
                 body = b"".join([chunk async for chunk in chunks])
             except FileMissing:
                 raise NotFound() from None
+            except StorageFailed as problem:
+                raise Unavailable(STORE_AWAY) from problem
             await put_out(send, status, headers, body)
             return
         await start(send, status, headers)

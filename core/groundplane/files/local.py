@@ -6,7 +6,6 @@ import asyncio
 import base64
 import hashlib
 import os
-import re
 import secrets
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -20,32 +19,23 @@ from groundplane.files.storage import (
     ATTRS_SUFFIX,
     CHUNK_BYTES,
     DEFAULT_TYPE,
+    ORIGINAL_NAME,
     FileInfo,
     FileMissing,
     StorageFailed,
     checked_key,
     checked_prefix,
+    escaped_name,
+    unescaped_name,
 )
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CONTROL = re.compile(r"[\x00-\x1f]")
-ESCAPED_CONTROL = re.compile(r"__0x([0-9a-f]{1,2})__")
 # Half-written files wait here; a dot in front keeps the folder apart from every collection id.
 TEMPORARY = ".tmp"
-ORIGINAL_NAME = "original-filename"
 MAX_ATTRS_BYTES = 64 * 1024
 ATTEMPTS = 10
-
-
-def escaped_name(key: str) -> str:
-    """Write control characters the way the side-file layout does: `__0xa__` for a line feed."""
-    return CONTROL.sub(lambda match: f"__0x{ord(match[0]):x}__", key)
-
-
-def unescaped_name(path: str) -> str:
-    return ESCAPED_CONTROL.sub(lambda match: chr(int(match[1], 16)), path)
 
 
 class LocalFiles:
@@ -95,24 +85,24 @@ class LocalFiles:
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield `length` bytes from `start`; raises FileMissing at the first step."""
         path = self.path(key)
+        size = CHUNK_BYTES if length is None else min(CHUNK_BYTES, length)
         try:
-            file = await asyncio.to_thread(open_at, path, start)
+            # Together, because changing the thread costs more than reading a small file.
+            file, chunk = await asyncio.to_thread(open_and_read, path, start, size)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise FileMissing(key) from None
         except OSError as error:
             raise StorageFailed(f"reading {key!r} failed: {error}") from error
-        try:
+        with file:
             left = length
-            while left is None or left > 0:
-                size = CHUNK_BYTES if left is None else min(CHUNK_BYTES, left)
-                chunk = await asyncio.to_thread(file.read, size)
-                if not chunk:
-                    return
+            while chunk:
+                yield chunk
                 if left is not None:
                     left -= len(chunk)
-                yield chunk
-        finally:
-            file.close()
+                    if left <= 0:
+                        return
+                size = CHUNK_BYTES if left is None else min(CHUNK_BYTES, left)
+                chunk = await in_thread(file.read, size)
 
     async def delete(self, key: str) -> None:
         """Remove one file; removing what is not there is no error."""
@@ -143,6 +133,24 @@ class LocalFiles:
         except OSError as error:
             raise StorageFailed(f"deleting the folder {folder.name!r} failed: {error}") from error
         remove_empty(folder.parent, self.root)
+
+    async def abandoned(self, before: datetime, *, delete: bool = False) -> int:
+        """Count the uploads that a crash cut off before this moment, and delete them if wanted."""
+        return await asyncio.to_thread(self._abandoned, before, delete)
+
+    def _abandoned(self, before: datetime, delete: bool) -> int:
+        count = 0
+        for path in (self.root / TEMPORARY).glob("*"):
+            try:
+                if path.stat().st_mtime < before.timestamp():
+                    if delete:
+                        path.unlink()
+                    count += 1
+            except FileNotFoundError:
+                continue  # it was finished just now
+            except OSError as error:
+                raise StorageFailed(f"looking for unfinished uploads failed: {error}") from error
+        return count
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that start with `prefix`, sorted."""
@@ -225,10 +233,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def open_at(path: Path, start: int) -> BinaryIO:
-    file = path.open("rb")
-    file.seek(start)
-    return file
+def open_and_read(path: Path, start: int, size: int) -> tuple[BinaryIO, bytes]:
+    file = path.open("rb", buffering=0)
+    try:
+        file.seek(start)
+        return file, file.read(size)
+    except BaseException:
+        file.close()
+        raise
 
 
 def side_file(path: Path) -> Path:

@@ -7,8 +7,6 @@ import re
 import zipfile
 from typing import BinaryIO, NamedTuple
 
-import puremagic
-
 HEAD_BYTES = 3072  # as much of the beginning as the signatures below need
 UNKNOWN = "application/octet-stream"
 
@@ -244,6 +242,8 @@ def looks_like_json(text: bytes) -> bool:
 
 def by_database(head: bytes) -> MediaType:
     """Ask puremagic about what the rules above do not know."""
+    import puremagic  # with its tables, a megabyte that few files need
+
     try:
         found = puremagic.magic_string(head)
     except (puremagic.PureError, ValueError, IndexError):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import BinaryIO
 
 from groundplane.files.storage import CHUNK_BYTES, BadKey, FileInfo, FileMissing, FileStorage, StorageFailed
+from groundplane.files.thumbs import Thumbs
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +18,9 @@ MAX_ORIGINAL_NAME_BYTES = 255
 class Files:
     """Keys as in PocketBase: `<collection id>/<record id>/<name>`, thumbs beside in `thumbs_<name>/`."""
 
-    def __init__(self, storage: FileStorage) -> None:
+    def __init__(self, storage: FileStorage, thumbs: Thumbs | None = None) -> None:
         self.storage = storage
+        self._thumbs = thumbs
 
     @staticmethod
     def key(collection_id: str, record_id: str, name: str) -> str:
@@ -40,12 +42,15 @@ class Files:
     ) -> None:
         """Store an upload from its beginning; raises StorageFailed."""
         original = client_name.encode("utf-8", "replace")[:MAX_ORIGINAL_NAME_BYTES].decode("utf-8", "ignore")
-        await self.storage.put(
-            self.key(collection_id, record_id, name),
-            chunks_of(file),
-            content_type=content_type,
-            original_name=original,
-        )
+        try:
+            await self.storage.put(
+                self.key(collection_id, record_id, name),
+                chunks_of(file),
+                content_type=content_type,
+                original_name=original,
+            )
+        except BadKey as error:
+            raise StorageFailed(f"{name!r} is not the name of a file: {error}") from error
 
     async def stat(self, key: str) -> FileInfo:
         """Describe a file; raises FileMissing, also for a name that no file can have."""
@@ -53,6 +58,27 @@ class Files:
             return await self.storage.stat(key)
         except BadKey:
             raise FileMissing(key) from None
+
+    async def thumb(
+        self, collection_id: str, record_id: str, name: str, original: FileInfo, size: str
+    ) -> tuple[str, FileInfo] | None:
+        """Give key and description of a picture's thumb, made if need be; None when it has none.
+
+        Any `size` that one asks for is made: ask only for those that the field allows.
+        """
+        if self._thumbs is None:
+            return None
+        key, thumb_key = (
+            self.key(collection_id, record_id, name),
+            self.thumb_key(collection_id, record_id, name, size),
+        )
+        info = await self._thumbs.find(key, original, thumb_key, size)
+        return (thumb_key, info) if info is not None else None
+
+    async def close(self) -> None:
+        """End the processes that make thumbs."""
+        if self._thumbs is not None:
+            await self._thumbs.close()
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         return self.storage.read(key, start, length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from datetime import datetime
 from typing import Protocol
@@ -12,6 +13,9 @@ CHUNK_BYTES = 256 * 1024
 MAX_KEY_BYTES = 1024
 ATTRS_SUFFIX = ".attrs"  # side files of a local store; reserved in every store so that files can move
 DEFAULT_TYPE = "application/octet-stream"
+ORIGINAL_NAME = "original-filename"  # the metadata that holds the client's name
+CONTROL = re.compile(r"[\x00-\x1f]")
+ESCAPED_CONTROL = re.compile(r"__0x([0-9a-f]{1,2})__")
 
 
 class FileMissing(Exception):
@@ -87,6 +91,15 @@ def checked_prefix(prefix: str) -> str:
         raise BadKey("a prefix ends with a slash")
     checked_path(prefix[:-1])
     return prefix
+
+
+def escaped_name(key: str) -> str:
+    """Write control characters the way PocketBase's layout does: `__0xa__` for a line feed."""
+    return CONTROL.sub(lambda match: f"__0x{ord(match[0]):x}__", key)
+
+
+def unescaped_name(path: str) -> str:
+    return ESCAPED_CONTROL.sub(lambda match: chr(int(match[1], 16)), path)
 
 
 def checked_path(path: str) -> str:
