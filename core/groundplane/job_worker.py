@@ -1,8 +1,8 @@
 """One process that runs jobs and fires the cron jobs.
 
-Under `serve` the supervisor starts it like a web process: it reads one JSON line from standard input (config,
-address of the database), writes `ready` to standard output, and stops when it is told to or when standard
-input ends. `groundplane worker` is the same on a machine of its own.
+Under `serve` it is forked like a web process: it reads one JSON line from standard input, a socket (config,
+address of the database), answers `ready`, and stops when it is told to or when the socket ends.
+`groundplane worker` is the same on a machine of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 from groundplane.app import open_services
 from groundplane.config import Config
-from groundplane.db.engine import DatabaseUnusable
+from groundplane.db.unusable import DatabaseUnusable
 from groundplane.jobs.schedule import Scheduler
 from groundplane.jobs.worker import Worker
 from groundplane.log import set_up_logging
@@ -44,6 +44,7 @@ async def work(config: Config, database_url: str, *, ready: Callable[[], None], 
             loop.add_reader(sys.stdin.fileno(), on_input, loop, worker)
         firing = asyncio.create_task(Scheduler(services.crons).run(), name="crons")
         try:
+            services.plugins.hooks.ready(role="jobs")
             ready()
             await worker.run(config.server.shutdown_grace_s)
         finally:
@@ -58,7 +59,7 @@ def on_input(loop: asyncio.AbstractEventLoop, worker: Worker) -> None:
 
 
 def tell_ready() -> None:
-    os.write(sys.stdout.fileno(), b"ready\n")
+    os.write(sys.stdin.fileno(), b"ready\n")
 
 
 def main() -> int:
@@ -75,7 +76,3 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return UNUSABLE
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

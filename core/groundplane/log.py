@@ -10,9 +10,15 @@ import msgspec
 import structlog
 
 from groundplane.config import LogConfig
+from groundplane.context import REQUEST_ID
 
 # These tell every connection and statement at their own levels; what matters they raise.
 QUIET = ("asyncio", "httpx", "sqlglot", "uvicorn.access", "uvicorn.error")
+
+# Without the local variables of each frame, which may be passwords and tokens.
+TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def set_up_logging(config: LogConfig) -> None:
@@ -20,14 +26,19 @@ def set_up_logging(config: LogConfig) -> None:
     as_json = config.format == "json" or (config.format == "auto" and not sys.stderr.isatty())
     before: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        with_request,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=encoded)]
+        [TRACEBACKS, structlog.processors.JSONRenderer(serializer=encoded)]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -52,6 +63,13 @@ def set_up_logging(config: LogConfig) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def with_request(_logger: Any, _method: str, event: Any) -> Any:
+    """Add the id of the request that is being answered, which the client has in `X-Request-Id`."""
+    if request_id := REQUEST_ID.get():
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def encoded(event: Any, **_: Any) -> str:

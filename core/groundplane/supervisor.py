@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from groundplane import __version__
-from groundplane.collections.plan import Plan
 from groundplane.config import Config, ConfigError
 from groundplane.db.embedded import BUNDLED_VERSION, EmbeddedPostgres
-from groundplane.db.engine import DatabaseUnusable, without_password
+from groundplane.db.unusable import DatabaseUnusable, without_password
+from groundplane.nursery import Child, Nursery, NurseryGone
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ LOOK_S = 0.2  # between two looks at PostgreSQL
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 STEADY_S = 10.0  # a worker that ran this long starts again at once
 START_ATTEMPTS = 3  # of a worker before the first is ready
+OWN_CONNECTIONS = 10  # of each process beside its pool: lanes, listeners
+SPARE_CONNECTIONS = 20  # for commands and for people
 KILL_AFTER_S = 5.0  # beyond the grace of open requests
 
 
@@ -45,7 +47,11 @@ async def database_of(config: Config) -> AsyncIterator[tuple[str, EmbeddedPostgr
     if config.database.url:
         yield config.database.url, None
         return
-    postgres = EmbeddedPostgres(config.data_folder / "postgres")
+    processes = config.worker_count + config.jobs.workers
+    postgres = EmbeddedPostgres(
+        config.data_folder / "postgres",
+        connections=processes * (config.database.pool_max + OWN_CONNECTIONS) + SPARE_CONNECTIONS,
+    )
     url = await asyncio.to_thread(postgres.start)
     try:
         yield url, postgres
@@ -59,29 +65,22 @@ class Worker:
     def __init__(self, number: int, listener: socket.socket | None) -> None:
         self.name = f"{'Job' if listener is None else 'Web'} worker {number}"
         self.listener = listener
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Child | None = None
         self.ready = asyncio.Event()
 
-    async def launch(self) -> asyncio.subprocess.Process:
-        module = "groundplane.job_worker" if self.listener is None else "groundplane.web_worker"
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=[] if self.listener is None else [self.listener.fileno()],
-            start_new_session=True,  # Ctrl-C is for the supervisor
-        )
+    async def launch(self, nursery: Nursery) -> Child:
+        self.process = await nursery.launch("job" if self.listener is None else "web", self.listener)
         return self.process
 
     def signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+        if self.process is not None:
+            self.process.signal(number)
 
 
 class Supervisor:
     """Starts what is needed, keeps it running, and stops it in the right order.
 
+    `nursery` makes the workers; it is closed at the end.
     `reload` reads the configuration again; with it, a change of `watched` restarts the workers.
     `say` prints for the person at the terminal.
     """
@@ -89,12 +88,14 @@ class Supervisor:
     def __init__(
         self,
         config: Config,
+        nursery: Nursery,
         *,
         say: Callable[[str], None],
         watched: Path | None = None,
         reload: Callable[[], Config] | None = None,
     ) -> None:
         self.config = config
+        self._nursery = nursery
         self._say = say
         self._watched = watched
         # From now on: a change while the server starts must not be missed.
@@ -111,17 +112,23 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
-        listeners = listen(self.config)
+        try:
+            listeners = listen(self.config)
+        except CannotStart:
+            await self._nursery.close()
+            raise
         self._workers = [Worker(number, listener) for number, listener in enumerate(listeners, 1)]
         self._workers += [Worker(number, None) for number in range(1, self.config.jobs.workers + 1)]
-        # Workers spend their first second importing; meanwhile the database starts.
+        # The nursery imports what it is asked for; meanwhile the database starts.
+        preparing = asyncio.create_task(self._nursery.launch("prepare"))
+        await asyncio.sleep(0)  # it asks first
         keeping = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
         watching: list[asyncio.Task[None]] = []
         try:
             async with database_of(self.config) as (url, postgres):
                 try:
                     self._database_url = url
-                    link = await self._prepare(self._address(listeners))
+                    link = await self._prepare(self._address(listeners), await preparing)
                     self._order.set()
                     if postgres is not None:
                         watching.append(asyncio.create_task(self._keep_postgres(postgres)))
@@ -139,27 +146,39 @@ class Supervisor:
         finally:
             self._stop.set()
             await self._stop_workers(keeping)
+            for child in await asyncio.gather(preparing, return_exceptions=True):
+                if isinstance(child, Child):
+                    child.writer.close()
+            await self._nursery.close()
             for listener in listeners:
                 listener.close()
         if self._failed is not None:
             raise self._failed
 
-    async def _prepare(self, address: str) -> str | None:
+    async def _prepare(self, address: str, child: Child) -> str | None:
         """Bring the database up to date; return the set-up link if there is no superuser yet."""
-        # Imported here: the command line is quicker without, and the workers import it at the same time.
-        from groundplane.app import open_services, prepare
-
-        async with open_services(self.config, self._database_url, small=True) as services:
-            left = await prepare(services)
-            self._tell_left(left)
-            return await services.superusers.setup_link(self.config.server.public_url or address)
-
-    def _tell_left(self, left: Plan) -> None:
-        if left.steps:
+        order = {
+            "config": self.config,
+            "database_url": self._database_url,
+            "public_url": self.config.server.public_url or address,
+        }
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            child.writer.write(msgspec.json.encode(order) + b"\n")
+            await child.writer.drain()
+        line = await child.reader.readline()
+        await child.wait()
+        if not line:
+            raise CannotStart("The database could not be prepared; the lines above say why.")
+        prepared = msgspec.json.decode(line)
+        if prepared["error"]:
+            raise CannotStart(prepared["error"])
+        if prepared["left"]:
             self._say(
                 "These differences between file and database were left, because they would destroy data; "
-                f"`groundplane apply --allow-destructive` makes them:\n{left.render()}\n"
+                f"`groundplane apply --allow-destructive` makes them:\n{prepared['left']}\n"
             )
+        link: str | None = prepared["link"]
+        return link
 
     async def _until_ready(self) -> bool:
         """Wait for every worker; False when the server is to stop instead."""
@@ -186,9 +205,16 @@ class Supervisor:
         was_ready = False
         while not self._stop.is_set():
             started = time.monotonic()
-            process = await worker.launch()
+            try:
+                process = await worker.launch(self._nursery)
+            except NurseryGone:
+                self._failed = CannotStart(
+                    "The process that makes workers has ended: start the server again."
+                )
+                self._stop.set()
+                return
             await self._order.wait()
-            if await self._instruct(worker, process):
+            if await self._instruct(process):
                 worker.ready.set()
                 was_ready, attempts = True, 0
             code = await process.wait()
@@ -208,23 +234,22 @@ class Supervisor:
                 async with asyncio.timeout(0 if was_ready and attempts == 1 else pause_s):
                     await self._stop.wait()
 
-    async def _instruct(self, worker: Worker, process: asyncio.subprocess.Process) -> bool:
+    async def _instruct(self, process: Child) -> bool:
         """Send the worker its orders; whether it became ready."""
-        if self._stop.is_set() or process.stdin is None or process.stdout is None:
-            if process.returncode is None:
-                process.terminate()
+        if self._stop.is_set():
+            process.signal(signal.SIGTERM)
             return False
         order = {
             # What is declared was applied already; workers have no use for it.
             "config": msgspec.structs.replace(self.config, collections=[], settings={}),
             "database_url": self._database_url,
         }
-        if worker.listener is not None:
-            order["socket"] = worker.listener.fileno()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            process.stdin.write(msgspec.json.encode(order) + b"\n")
-            await process.stdin.drain()
-        return await process.stdout.readline() == b"ready\n"
+            process.writer.write(msgspec.json.encode(order) + b"\n")
+            await process.writer.drain()
+        with contextlib.suppress(ConnectionResetError):
+            return await process.reader.readline() == b"ready\n"
+        return False
 
     async def _stop_workers(self, keeping: Sequence[asyncio.Task[None]]) -> None:
         """Let open requests finish, then end every worker."""
@@ -274,9 +299,9 @@ class Supervisor:
                     server=self.config.server,
                     database=self.config.database,
                 )
-                await self._prepare("")
+                await self._prepare("", await self._nursery.launch("prepare"))
             except Exception as error:
-                if not is_for_people(error):
+                if not isinstance(error, CannotStart | ConfigError | DatabaseUnusable):
                     log.exception("The changed configuration was not applied")
                 else:
                     self._say(f"The changed configuration was not applied: {error}")

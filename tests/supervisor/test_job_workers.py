@@ -14,7 +14,7 @@ import httpx
 from groundplane.testing.live import LiveServer
 
 LIMIT_S = 60
-JOB_WORKER = "groundplane.job_worker"
+JOB_WORKER = "groundplane-job"
 
 
 async def until(fact: Callable[[], Awaitable[Any]]) -> None:

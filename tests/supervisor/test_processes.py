@@ -28,7 +28,7 @@ createRule = ""
 title = {type = "text"}
 """
 RECORDS = "/api/collections/notes/records"
-WORKER = "groundplane.web_worker"
+WORKER = "groundplane-web"
 POSTGRES = "pginstall/bin/postgres -D"
 
 
@@ -216,4 +216,5 @@ async def test_with_dev_a_changed_file_is_applied_and_a_wrong_one_is_not(
         assert (await server.client.get(RECORDS)).status_code == 200
         server.config_file.write_text(NOTES + NOTES.replace("notes", "more"))
         await until(lambda: b"the workers start anew" in server.output)
-        assert (await server.client.get("/api/collections/more/records")).status_code == 200
+        # On a connection of its own: the old one ends with its worker.
+        assert (await fresh_get(server, "more")).status_code == 200
