@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from groundplane.testing.file_storage import chunks
+from groundplane.testing.file_storage import chunks, keys_of
 from groundplane.testing.server import Server
 
 NOT_FOUND = {"data": {}, "message": "The requested resource wasn't found.", "status": 404}
@@ -240,6 +242,56 @@ async def test_a_stored_thumb_is_sent_where_one_is_allowed(app: Server) -> None:
         assert answer.headers["content-disposition"] == f"inline; filename={size}_{name}"
     for size in ("5x5", "100x100t", "../x", ""):
         assert (await app.client.get(f"{path}?thumb={size}")).content == PNG
+
+
+def picture(kind: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (200, 100), (0, 200, 0)).save(out, kind)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "extension", "content_type"),
+    [
+        ("PNG", "png", "image/png"),
+        ("JPEG", "jpg", "image/jpeg"),
+        ("GIF", "gif", "image/gif"),
+        ("WEBP", "webp", "image/png"),
+        ("AVIF", "avif", "image/png"),
+    ],
+)
+async def test_a_thumb_is_made_when_it_is_first_asked_for(
+    app: Server, kind: str, extension: str, content_type: str
+) -> None:
+    record_id, name = await make(app, "open", f"a.{extension}", picture(kind))
+    path = f"/api/files/docs/{record_id}/{name}"
+    answer = await app.client.get(f"{path}?thumb=70x50")
+    assert answer.headers["content-type"] == content_type
+    assert answer.headers["content-disposition"] == f"inline; filename=70x50_{name}"
+    assert Image.open(io.BytesIO(answer.content)).size == (70, 50)
+    assert (await app.client.get(f"{path}?thumb=70x50")).content == answer.content
+    assert Image.open(io.BytesIO((await app.client.get(f"{path}?thumb=100x100")).content)).size == (100, 100)
+    for size in ("71x50", "70X50", "70x50f"):
+        assert (await app.client.get(f"{path}?thumb={size}")).content == picture(kind)
+    part = await app.client.get(f"{path}?thumb=70x50", headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.content) == (206, answer.content[:10])
+
+
+async def test_a_picture_that_cannot_be_read_is_sent_as_it_is(app: Server) -> None:
+    record_id, name = await make(app, "open", "a.png", PNG)
+    answer = await app.client.get(f"/api/files/docs/{record_id}/{name}?thumb=70x50")
+    assert (answer.status_code, answer.content) == (200, PNG)
+    assert answer.headers["content-disposition"] == f"inline; filename={name}"
+
+
+async def test_the_thumbs_of_a_replaced_and_of_a_deleted_file_are_gone(app: Server) -> None:
+    record_id, name = await make(app, "open", "a.png", picture("PNG"))
+    storage, path = app.services.files.storage, f"/api/files/docs/{record_id}/{name}?thumb=70x50"
+    await app.client.get(path)
+    assert len(await keys_of(storage)) == 2
+    await app.client.patch(f"/api/collections/docs/records/{record_id}", json={"open": []})
+    assert await keys_of(storage) == []
+    assert (await app.client.get(path)).status_code == 404
 
 
 async def test_a_thumb_of_something_that_is_no_picture_is_the_original(app: Server) -> None:

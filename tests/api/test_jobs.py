@@ -69,7 +69,9 @@ async def test_cron_jobs_are_listed_with_built_in_ones_behind(server: Server, ro
         {"id": "nightly", "expression": "0 0 * * *"},
         {"id": "__gpIdempotencyCleanup__", "expression": "17 * * * *"},
         {"id": "__gpJobsCleanup__", "expression": "27 * * * *"},
+        {"id": "__gpWebhooksCleanup__", "expression": "37 * * * *"},
         {"id": "__pbDBOptimize__", "expression": "0 0 * * *"},
+        {"id": "__pbLogsCleanup__", "expression": "0 */6 * * *"},
         {"id": "__pbMFACleanup__", "expression": "0 * * * *"},
         {"id": "__pbOTPCleanup__", "expression": "0 * * * *"},
     ]

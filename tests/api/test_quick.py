@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from groundplane.testing.server import Server
 
 RULE = "public = true || owner = @request.auth.id"
@@ -139,3 +141,32 @@ async def test_a_changed_rule_counts_at_once(server: Server) -> None:
         for _ in range(4):
             found = await server.client.get(path, headers={"Authorization": second[1]})
             assert found.status_code == status
+
+
+async def test_reads_stay_quick_and_are_counted_one_by_one_under_rate_limits(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, second), headers = await prepared(server)
+    note = (await create(server, first[0], first[1])).json()["id"]
+    path, mine = f"/api/collections/notes/records/{note}", {"Authorization": first[1]}
+    before = [await server.client.get(path, headers=mine) for _ in range(4)]
+    rules = [{"label": "notes:view", "audience": "@auth", "duration": 600, "maxRequests": 20}]
+    changed = await server.client.patch(
+        "/api/settings", json={"rateLimits": {"enabled": True, "rules": rules}}, headers=headers
+    )
+    assert changed.status_code == 200
+    ordinary: list[str] = []
+
+    async def noted(*_: Any) -> Any:
+        ordinary.append("asked")
+
+    for _ in range(4):
+        assert (await server.client.get(path, headers=mine)).content == before[0].content
+    monkeypatch.setattr(server.services.records, "view", noted)
+    answers = await asyncio.gather(*(server.client.get(path, headers=mine) for _ in range(40)))
+    statuses = [answer.status_code for answer in answers]
+    assert (statuses.count(200), statuses.count(429)) == (16, 24)
+    assert {answer.content for answer in answers if answer.status_code == 200} == {before[0].content}
+    assert ordinary == []
+    # All who sign in from one address share its window.
+    assert (await server.client.get(path, headers={"Authorization": second[1]})).status_code == 429

@@ -195,6 +195,38 @@ async def test_a_list_is_expanded_with_one_statement_per_level(blog, monkeypatch
     assert len(statements) == 6
 
 
+async def test_thirty_parents_with_three_levels_take_one_statement_per_level(
+    base, field, monkeypatch
+) -> None:
+    names = ["cities", "people", "posts", "notes"]
+    below = None
+    for name in names:
+        pointer = [field("up", "relation", collectionId=below.id, maxSelect=1)] if below else []
+        below = await base.collection(name, field("title"), *pointer, viewRule="title != 'hidden'")
+    ids: list[str] = []
+    for name in names:
+        made = [
+            (await base.create(name, {"title": f"{name} {number}"} | ({"up": ids[number]} if ids else {})))[
+                "id"
+            ]
+            for number in range(30)
+        ]
+        ids = made
+    statements = []
+    fetch = base.db.fetch
+
+    async def counted(sql, *args):
+        statements.append(sql)
+        return await fetch(sql, *args)
+
+    monkeypatch.setattr(base.db, "fetch", counted)
+    page = await base.listed("notes", expand="up.up.up", skipTotal="1")
+    assert len(page["items"]) == 30
+    for number, item in enumerate(page["items"]):
+        assert item["expand"]["up"]["expand"]["up"]["expand"]["up"]["title"] == f"cities {number}"
+    assert len(statements) == 1 + 3
+
+
 async def test_writes_answer_expanded_too(blog) -> None:
     created = await blog.create("posts", {"author": blog.ident("ann")}, query={"expand": "author"})
     assert created["expand"]["author"]["name"] == "Ann"

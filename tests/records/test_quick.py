@@ -6,16 +6,20 @@ import asyncio
 import math
 import random
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.records.conftest import GUEST, SUPERUSER, Base
 
+from groundplane.api.response import json_reply
+from groundplane.clock import now, wire_date
 from groundplane.context import RequestInfo
 from groundplane.db.lanes import Shape
-from groundplane.errors import NotFound
-from groundplane.records.quick import NOBODY, Asker
-from groundplane.records.shapes import SIGHTINGS
+from groundplane.errors import Invalid, NotFound
+from groundplane.query.macros import MACROS, macro
+from groundplane.records.quick import NOBODY, Asker, answer_to
+from groundplane.records.shapes import MOMENTS, SIGHTINGS
 from groundplane.records.values import Submitted
 from groundplane.records.wire import encode_ready
 
@@ -38,13 +42,14 @@ async def quick_view(
 ) -> Any:
     """What the short way says of a record, once it has seen the question often enough."""
     for _ in range(SIGHTINGS):
-        found = await base.records.quick.view(name, id, query or {}, asker, "GET")
-    return found
+        question = base.records.quick.view(name, id, query or {}, asker, "GET")
+    return await answer_to(question) if question is not None else None
 
 
 async def quick_page(base: Base, name: str, asker: Asker = NOBODY, **query: str) -> bytes | None:
     for _ in range(SIGHTINGS):
-        found = await base.records.quick.page(name, query, asker, "GET")
+        question = base.records.quick.page(name, query, asker, "GET")
+    found = await answer_to(question) if question is not None else None
     return found.body if found is not None else None
 
 
@@ -249,21 +254,128 @@ async def test_what_needs_python_is_not_taken(base: Base, field: Any) -> None:
     await base.collection("notes", field("title"))
     await base.collection("seen", type="view", viewQuery="SELECT id, title FROM notes")
     await base.collection(
-        "asks", field("title"), viewRule="@request.query.q = title", listRule="title = @now"
+        "asks",
+        field("title"),
+        viewRule="@request.query.a.b = title",
+        listRule="@request.auth.verified = true",
     )
     note = await base.create("notes", {"title": "x"})
     asked = await base.create("asks", {"title": "x"})
-    for query in ({"expand": "a"}, {"fields": "id"}):
+    for query in ({"expand": "a"}, {"fields": "title:excerpt(3)"}, {"fields": "expand.a"}, {"fields": ","}):
         assert await quick_view(base, "notes", note["id"], query=query) is None
         assert await quick_page(base, "notes", **query) is None
     assert await quick_view(base, "seen", note["id"]) is None
     assert await quick_view(base, "asks", asked["id"]) is None
     assert await quick_page(base, "asks") is None
     assert await quick_view(base, "nowhere", note["id"]) is None
-    for text in ("title = '@request.x'", "title = 'x' // note", "created < @now", "(", "title = "):
+    for text in ("title = '@request.x'", "title = 'x' // note", "title < @nowhere", "(", "title = "):
         assert await quick_page(base, "notes", filter=text) is None
     for bad in ({"page": "x"}, {"sort": "@random"}, {"sort": "-nothing"}, {"page": "9"}):
         assert await quick_page(base, "notes", **bad) is None
+
+
+async def test_chosen_fields_have_the_same_bytes(base: Base, field: Any) -> None:
+    people = await base.collection("people", type="auth")
+    await base.collection(
+        "notes",
+        field("title"), field("n", "number"), field("flag", "bool"), field("due", "date"),
+        field("kinds", "select", values=["a", "b"], maxSelect=2), field("secret", hidden=True),
+        field("data", "json"), field("place", "geoPoint"),
+    )  # fmt: skip
+    for values in (
+        {"title": "<a>", "n": 1e21, "secret": "s"},
+        {"n": -0.5, "kinds": ["b"], "due": "2030-01-02"},
+    ):
+        note = await base.create("notes", values, info=SUPERUSER)
+    password = {"password": "1234567890", "passwordConfirm": "1234567890"}
+    person = await base.create("people", {"email": "p@example.com"} | password)
+    asked = [
+        ("notes", note["id"], text)
+        for text in ("id", "title , n,id", "flag,due,kinds,nothing", "secret,n", "_x")
+    ]
+    asked += [
+        ("people", person["id"], text) for text in ("id,email", "collectionId,email,verified", "*", "id,*")
+    ]
+    taken = 0
+    for name, id, text in asked:
+        for info in (GUEST, SUPERUSER):
+            answer = await base.records.view(name, id, {"fields": text}, info)
+            expected = json_reply(answer.record, fields=text).body
+            found = await quick_view(base, name, id, asker_of(info), {"fields": text})
+            assert found is None or found.body == expected, text
+            page = await base.records.page(name, {"fields": text}, info)
+            shown = await quick_page(base, name, asker_of(info), fields=text)
+            assert shown is None or shown == json_reply(page, fields=text).body, text
+            assert (found is None) == (shown is None)
+            taken += found is not None
+    assert taken >= len(asked) * 2 - 1
+    for text in ("data", "place,id", "*", "*,id"):
+        assert await quick_view(base, "notes", note["id"], query={"fields": text}) is None
+    assert people.is_auth
+
+
+ASKING_RULES = [
+    "due <= @now", "due > @yesterday && due < @tomorrow", "n = @year || title = 'any'", "@request.query.q = title",
+    "@request.query.q:isset = true && title != @request.query.q", "@request.query.q:lower = title", "title ~ @request.query.q",
+    "@request.headers.x_key = title || n = 2", "@request.headers.x_key:isset = false", "@request.body.q:isset = false",
+    "@request.method = 'GET' && @request.context = 'default'", "@request.query.n = n", "n >= @request.query.n && due < @todayEnd",
+    "@request.query.q ?= kinds:each || @request.headers.x_key = ''", "@month >= @request.query.n",
+]  # fmt: skip
+
+
+async def test_rules_may_ask_for_the_time_and_for_parameters(base: Base, field: Any) -> None:
+    await base.collection(
+        "notes", field("title"), field("n", "number"), field("due", "date"),
+        field("kinds", "select", values=["plain", "other"], maxSelect=2),
+    )  # fmt: skip
+    year = now().year
+    for number, title in enumerate(["plain", "Plain", "other", "", "5", "50%", "a_b", "any"]):
+        due = wire_date(now() + timedelta(days=(number % 4) * 2 - 3, hours=1)) if number else ""
+        values = {
+            "title": title,
+            "n": [number, year][number % 2],
+            "due": due,
+            "kinds": ["plain", "other"][: number % 3],
+        }
+        await base.create("notes", values)
+    ids = await base.ids("notes")
+    taken = 0
+    queries: list[dict[str, str]] = [
+        {},
+        *({"q": text} for text in ("plain", "other", "", "5", "50%", "PLAIN", "a_b")),
+    ]
+    queries += [{"n": "3"}, {"n": str(year)}, {"n": "x"}, {"q": "x" * 200}]
+    for rule in ASKING_RULES:
+        await base.collections.update("notes", {"listRule": rule, "viewRule": rule})
+        for query in queries:
+            for headers in ({}, {"x_key": "plain"}, {"x_key": ""}, {"x_key": "other"}):
+                info = RequestInfo(query=query, headers=headers)
+                for _ in range(SIGHTINGS):
+                    question = base.records.quick.page("notes", query, NOBODY, "GET", headers.copy)
+                page = await answer_to(question) if question is not None else None
+                expected = await ordinary_page(base, "notes", info, **query)
+                assert page is None or page.body == expected, (rule, query, headers)
+                assert page is not None or question is None or b'"items":[]' in expected
+                taken += page is not None
+    for id in ids[:2]:
+        for _ in range(SIGHTINGS):
+            question = base.records.quick.view("notes", id, {"n": "3"}, NOBODY, "GET")
+        assert question is not None
+    assert taken > len(ASKING_RULES) * 10
+
+
+async def test_a_filter_may_ask_for_the_time(base: Base, field: Any) -> None:
+    await base.collection("notes", field("due", "date"))
+    for days in (-2, -1, 1, 2):
+        await base.create("notes", {"due": wire_date(now() + timedelta(days=days, hours=1))})
+    for text in ("due > @now", "due < @now || due > @tomorrow", "due > @yearStart && due != @now"):
+        assert await quick_page(base, "notes", filter=text) == await ordinary_page(base, "notes", filter=text)
+
+
+def test_no_macro_has_the_value_of_another_in_both_examples() -> None:
+    seen = [tuple(macro(name, moment) for moment in MOMENTS) for name in MACROS]
+    assert len(set(seen)) == len(MACROS)
+    assert all(first != second for first, second in seen)
 
 
 async def test_a_changed_collection_is_shown_as_it_is_now(base: Base, field: Any) -> None:
@@ -325,17 +437,64 @@ async def test_what_a_create_needs_is_checked_on_the_short_way(base: Base, field
     boss = await base.create("people", {"title": "boss"})
     assert await quick_create(base, "notes", {"title": "a", "owner": boss["id"]}) is not None
     assert await base.db.fetchval("SELECT count(*) FROM notes") == 1
+    with pytest.raises(Invalid):
+        await quick_create(base, "notes", {"title": "a", "owner": boss["id"]})
     for values in (
-        {"title": "a"},
+        {"title": "a", "owner": "nobody"},
         {"title": "no"},
         {"title": ""},
         {"title": "too long"},
         {"title": "b", "owner": "nobody"},
-        {"title": "b", "id": "chosenchosen123"},
         {"title": "\x00"},
+        {"title": "b", "id": "chosen"},
+        {"title": "b", "title+": "c"},
     ):
         assert await quick_create(base, "notes", values) is None, values
     assert await base.db.fetchval("SELECT count(*) FROM notes") == 1
+
+
+async def test_lists_points_and_references_are_created_quickly(base: Base, field: Any) -> None:
+    people = await base.collection("people", field("title"))
+    ids = [(await base.create("people"))["id"] for _ in range(3)]
+    kinds = ["a", 'q"q', "c,d", "e\\f", "{}"]
+    await base.collection(
+        "notes",
+        field("title"), field("kinds", "select", values=kinds, maxSelect=5), field("place", "geoPoint"),
+        field("readers", "relation", collectionId=people.id, maxSelect=9), field("cover", "file", maxSelect=1),
+        field("kind", "select", values=["x"], maxSelect=1), field("site", "url"), field("mail", "email"),
+    )  # fmt: skip
+    for values in (
+        {},
+        {"kinds": kinds, "place": {"lon": 1.5, "lat": -2}, "readers": ids, "kind": "x"},
+        {"kinds": ["{}"], "readers": ids[1:], "site": "https://example.com", "mail": "a@example.com"},
+        {"id": "chosenchosen123", "title": "with an id of its own"},
+    ):
+        made = None
+        for _ in range(SIGHTINGS):
+            made = made or await base.records.create_quickly("notes", Submitted(values), {}, NOBODY)
+        assert made is not None, values
+        id = made.body.split(b'"id":"')[1][:15].decode()
+        answer = await base.records.view("notes", id, {}, GUEST)
+        assert made == (encode_ready(answer.record), answer.etag)
+    for values in (
+        {"readers": [ids[0], "nobody"]},
+        {"kinds": ["z"]},
+        {"place": {"lon": 500}},
+        {"cover": "x"},
+    ):
+        assert await quick_create(base, "notes", values) is None, values
+
+
+async def test_two_creates_with_one_id_are_one_record(base: Base, field: Any) -> None:
+    await base.collection("notes", field("title"))
+    await quick_create(base, "notes", {})
+    values = [{"id": "chosenchosen123", "title": title} for title in ("one", "two", "three")]
+    made = await asyncio.gather(
+        *(base.records.create_quickly("notes", Submitted(each), {}, NOBODY) for each in values),
+        return_exceptions=True,
+    )
+    assert [isinstance(each, Invalid) for each in made] == [False, True, True]
+    assert (await base.view("notes", "chosenchosen123"))["title"] == "one"
 
 
 async def test_a_rule_that_reads_what_is_generated_takes_the_ordinary_way(base: Base, field: Any) -> None:
@@ -354,14 +513,22 @@ async def test_many_creates_at_once_are_each_their_own(base: Base, field: Any) -
     )
     await quick_create(base, "notes", {"title": "first"})
 
+    refused: list[str] = []
+
     async def create(number: int) -> bool:
         title = "odd" if number % 10 == 0 else f"t{number % 150}"
-        made = await base.records.create_quickly("notes", Submitted({"title": title}), {}, NOBODY)
+        try:
+            made = await base.records.create_quickly("notes", Submitted({"title": title}), {}, NOBODY)
+        except Invalid:
+            refused.append(title)
+            return False
+        assert (made is None) == (title == "odd")
         assert made is None or f'"title":"{title}"'.encode() in made.body
         return made is not None
 
     written = sum(await asyncio.gather(*(create(number) for number in range(200))))
     assert written == 135
+    assert sorted(refused) == sorted(f"t{number}" for number in range(50) if number % 10)
     assert await base.db.fetchval("SELECT count(*) FROM notes") == written + 1
 
 

@@ -12,11 +12,13 @@ from litestar.exceptions import HTTPException
 from groundplane.api.exchange import AnyRequest, Exchange, Reply, exchange
 from groundplane.api.response import to_response
 from groundplane.errors import FieldError, GroundplaneError, NotFound, TooLarge, TooManyRequests, sentence
+from groundplane.logs.entry import Failure
 from groundplane.records.wire import encode
 
 log = structlog.get_logger(__name__)
 
 DEFAULT_MESSAGE = GroundplaneError.message
+MAX_CAUSE = 1000  # characters of a cause in the log
 RETRY_AFTER_S = 1  # what a client is told to wait when the database does not answer
 
 
@@ -51,6 +53,7 @@ def error_reply(error: GroundplaneError) -> Reply:
 
 def failure_reply(error: BaseException, exchange: Exchange) -> Reply:
     """The answer to any exception; one that nobody expected is logged and shown as nothing but a 500."""
+    exchange.failure = failure_of(error, exchange)
     if isinstance(error, GroundplaneError):
         if error.status >= 500:
             log.error(
@@ -69,6 +72,17 @@ def failure_reply(error: BaseException, exchange: Exchange) -> Reply:
         exc_info=error,
     )
     return Reply(500, encode(error_body(500, DEFAULT_MESSAGE)))
+
+
+def failure_of(error: BaseException, exchange: Exchange) -> Failure:
+    """What the log keeps of a failure: the message, and what only administrators may know."""
+    message = error.message if isinstance(error, GroundplaneError) else DEFAULT_MESSAGE
+    data = error.data if isinstance(error, GroundplaneError) else {}
+    if isinstance(error, GroundplaneError) and error.status < 500:
+        return Failure(message, error_tree(data) if data else None)
+    reason = error.__cause__ if isinstance(error, GroundplaneError) else error
+    cause = f"{type(reason).__name__}: {reason}"[:MAX_CAUSE] if reason is not None else str(error)
+    return Failure(message, {"cause": cause, "requestId": exchange.request_id})
 
 
 def translated(error: HTTPException) -> GroundplaneError:

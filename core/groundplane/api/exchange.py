@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, cast
 from urllib.parse import quote, unquote
 
@@ -13,6 +14,7 @@ from litestar import Request
 from groundplane.api import body as bodies
 from groundplane.context import Caller, RequestInfo
 from groundplane.errors import Invalid, TooLarge
+from groundplane.logs.entry import Failure
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope, Receive
@@ -85,6 +87,11 @@ class Exchange:
         self.ip: str = self.remote_ip
         self.caller: Caller | None = None
         self.request_id: str = ""
+        # For the log: when it came, what was answered (0: nothing yet), why it failed.
+        self.started = perf_counter()
+        self.status = 0
+        self.failure: Failure | None = None
+        self.route = ""  # the template that Litestar has found for the path
         self.max_body: int | None = DEFAULT_MAX_BODY
         self.limits: Limits
         # Lower-case names of general headers that the gateway is not to add to this answer.
@@ -95,6 +102,8 @@ class Exchange:
         self._pairs: list[bodies.Pair] | None = None
         self._uploads: list[tuple[str, Upload]] = []
         self._form: FormData | None = None
+        # Whether the short way of a write has been tried, so that the ordinary one need not.
+        self.is_tried = False
 
     # What was asked
 
@@ -143,9 +152,12 @@ class Exchange:
         if self._body is not None:
             yield self._body
             return
+        async for chunk in self._chunks_from(await self._receive()):
+            yield chunk
+
+    async def _chunks_from(self, message: Any) -> bodies.Chunks:
         size = 0
         while True:
-            message = await self._receive()
             if message["type"] != "http.request":
                 raise Disconnected()
             chunk: bytes = message.get("body", b"")
@@ -156,13 +168,23 @@ class Exchange:
                 yield chunk
             if not message.get("more_body", False):
                 return
+            message = await self._receive()
 
     async def body(self) -> bytes:
         """The whole body; raises TooLarge."""
-        if self._body is None:
-            parts = [chunk async for chunk in self.chunks()]
-            self._body = parts[0] if len(parts) == 1 else b"".join(parts)
-        return self._body
+        if self._body is not None:
+            return self._body
+        self.check_declared_size()
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            # The usual one, which came in one piece.
+            body: bytes = message.get("body", b"")
+            if self.max_body is not None and len(body) > self.max_body:
+                raise TooLarge()
+        else:
+            body = b"".join([chunk async for chunk in self._chunks_from(message)])
+        self._body = body
+        return body
 
     async def form(self) -> FormData:
         """The body as values and files, by its content type (contract, records §2); the query is not merged.
@@ -231,6 +253,9 @@ class Exchange:
 
     # What rules see
 
+    def rule_headers(self) -> dict[str, str]:
+        return rule_names(self.headers)
+
     def info(
         self,
         *,
@@ -250,11 +275,16 @@ class Exchange:
             context=context,
             method=method if method is not None else self.method,
             query=self.query if query is None else query,
-            headers={snake_case(name): value for name, value in seen.items()},
+            headers=rule_names(seen),
             body={} if body is None else body,
             ip=self.ip,
             remote_ip=self.remote_ip,
         )
+
+
+def rule_names(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by the names that rules have for them."""
+    return {snake_case(name): value for name, value in headers.items()}
 
 
 @lru_cache(maxsize=1024)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import html
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import quote
 
 from groundplane.api.caller import token_of
 from groundplane.api.cors import Cors
+from groundplane.api.direct import ASKED_KEY, DirectReads
+from groundplane.api.direct_creates import CALLER_KEY, FAILED_KEY, DirectCreates
 from groundplane.api.errors import failure_reply
 from groundplane.api.exchange import DEFAULT_MAX_BODY, SCOPE_KEY, Disconnected, Exchange, Reply
+from groundplane.api.finished import tell
 from groundplane.api.limits import Limits, collection_route
 from groundplane.api.plugins import handle_plugin
+from groundplane.api.realtime import serve_stream
+from groundplane.api.realtime_socket import SOCKET, check_origin, open_socket, refuse_socket, serve_socket
+from groundplane.context import REQUEST_ID
 from groundplane.errors import Forbidden, NotFound, Unavailable
+from groundplane.hooks.events import ActorRequest
 from groundplane.security.addresses import client_ip, covers
 from groundplane.security.ids import request_id
 
@@ -22,7 +31,9 @@ if TYPE_CHECKING:
     from litestar import Litestar
     from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
+    from groundplane.context import Caller
     from groundplane.services import Services
+    from groundplane.settings.values import TrustedProxy
 
 Header: TypeAlias = tuple[bytes, bytes]
 
@@ -68,11 +79,15 @@ class Gateway:
         self._cors = Cors(origins)
         self._services: Services | None = None
         self._limits: Limits | None = None
+        self.direct: DirectReads | None = None
+        self.direct_creates: DirectReads | None = None
 
     def attach(self, services: Services) -> None:
         """Start to answer with these parts."""
         self.inner.state.services = services
         self._limits = Limits(services.db, services.settings)
+        self.direct = DirectReads(services, self._cors, SECURITY_HEADERS)
+        self.direct_creates = DirectCreates(services, self._cors, SECURITY_HEADERS)
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,13 +95,14 @@ class Gateway:
         if kind == "http":
             await self._http(cast("HTTPScope", scope), receive, send)
         elif kind == "websocket":
-            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+            await self._websocket(scope, receive, send)
         else:
             await self.inner(scope, receive, send)
 
     async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive)
         exchange.request_id = request_id()
+        REQUEST_ID.set(exchange.request_id)
         exchange.max_body = self._max_body
         headers = [(b"x-request-id", exchange.request_id.encode())]
         if (clean := clean_path(exchange)) is not None:
@@ -106,6 +122,29 @@ class Gateway:
             return
         finally:
             exchange.close()
+            if exchange.status and self._services is not None:
+                note(exchange, self._services)
+                tell(exchange, self._services)
+
+    async def _websocket(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Open a stream over a WebSocket; one that is refused gets an answer as any other request."""
+        exchange = Exchange({**scope, "method": "GET"}, receive)  # type: ignore[typeddict-item]  # as it was asked
+        exchange.request_id = request_id()
+        REQUEST_ID.set(exchange.request_id)
+        headers = [(b"x-request-id", exchange.request_id.encode()), *SECURITY_HEADERS]
+        try:
+            if exchange.segments != SOCKET:
+                raise NotFound()
+            check_origin(exchange, self._cors)
+            services = await self._admit(exchange)
+            client = await open_socket(exchange, services)
+        except Exception as error:  # noqa: BLE001  # nothing may get past this without an answer
+            await put_out(failure_reply(error, exchange), headers, exchange, partial(refuse_socket, send))
+            if self._services is not None:
+                note(exchange, self._services)
+                tell(exchange, self._services)
+            return
+        await serve_socket(client, exchange, services, headers, scope, receive, send)
 
     async def _answer(
         self,
@@ -116,7 +155,11 @@ class Gateway:
         send: Send,
     ) -> None:
         try:
-            if is_records(exchange.segments):
+            exchange.is_tried = ASKED_KEY in scope
+            if FAILED_KEY in scope:
+                exchange.caller = cast("dict[str, Any]", scope).get(CALLER_KEY)
+                raise cast("dict[str, Exception]", scope)[FAILED_KEY]
+            if is_records(exchange.segments) and not exchange.is_tried:
                 quick = await self._quick(exchange)
                 if quick is not None:
                     await put_out(quick, [*headers, *SECURITY_HEADERS], exchange, send)
@@ -127,6 +170,11 @@ class Gateway:
                     reply = await self._records(exchange, services)
                 case ("api", "batch"):
                     reply = await self._batch(exchange, services)
+                case ("api", "realtime") if exchange.method == "GET":
+                    await serve_stream(
+                        exchange, services, [*headers, *SECURITY_HEADERS], scope, receive, send
+                    )
+                    return
                 case ("api", "x", _, *_):
                     reply = await handle_plugin(exchange, services)
                 case _:
@@ -151,13 +199,11 @@ class Gateway:
         exchange.limits = limits
         settings = services.settings.current
         proxy = settings.trusted_proxy
-        exchange.ip = client_ip(
-            exchange.remote_ip,
-            (exchange.last_header(name) for name in proxy.headers),
-            leftmost=proxy.use_leftmost_ip,
-        )
+        exchange.ip = ip_of(exchange, proxy)
         if token := token_of(exchange.headers.get("authorization", "")):
             exchange.caller = await services.auth.callers.caller(token)
+        if exchange.caller is None and services.plugins.hooks.resolve_actor:
+            exchange.caller = await named_by_plugins(exchange, services)
         if (
             settings.superuser_ips
             and exchange.caller is not None
@@ -203,6 +249,7 @@ class Gateway:
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
+                exchange.status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]} | exchange.left_out
                 added = [(name, value) for name, value in extra if name not in present or name == b"vary"]
                 message["headers"] = [*message["headers"], *added]
@@ -210,7 +257,10 @@ class Gateway:
                 message["body"] = b""
             await send(message)
 
-        await self.inner(inner, receive, send_on)  # type: ignore[arg-type]  # a copy of the scope with our key
+        try:
+            await self.inner(inner, receive, send_on)  # type: ignore[arg-type]  # a copy of the scope with our key
+        finally:
+            exchange.route = inner.get("path_template", "")
 
 
 def is_records(segments: tuple[str, ...]) -> bool:
@@ -244,9 +294,44 @@ def redirect(path: str, exchange: Exchange) -> Reply:
     return Reply(307, page.encode(), (("Location", target),), "text/html; charset=utf-8")
 
 
+def ip_of(exchange: Exchange, proxy: TrustedProxy) -> str:
+    """The client's address, from the headers of proxies that the settings trust."""
+    named = (exchange.last_header(name) for name in proxy.headers)
+    return client_ip(exchange.remote_ip, named, leftmost=proxy.use_leftmost_ip)
+
+
+async def named_by_plugins(exchange: Exchange, services: Services) -> Caller | None:
+    """Who asks by the word of a plugin, where no token says so."""
+    request = ActorRequest(exchange.method, exchange.path, exchange.headers, exchange.ip)
+    return await services.actors.resolve(request)
+
+
+def note(exchange: Exchange, services: Services) -> None:
+    """Put an answered request into the log."""
+    headers = exchange.headers
+    proxy = services.settings.current.trusted_proxy
+    services.logs.writer.seen(
+        (
+            exchange.started,
+            perf_counter(),
+            exchange.method,
+            exchange.raw_path.encode("latin-1", "replace"),
+            exchange.raw_query,
+            exchange.status,
+            headers.get("referer", "").encode("latin-1"),
+            headers.get("user-agent", "").encode("latin-1"),
+            exchange.caller,
+            ip_of(exchange, proxy) if proxy.headers else exchange.ip,
+            exchange.remote_ip,
+            exchange.failure,
+        )
+    )
+
+
 async def put_out(reply: Reply, general: list[Header], exchange: Exchange, send: Send) -> None:
     """Send a whole answer: the reply's own headers before the general ones, no body to HEAD or with 204."""
     headers = general
+    exchange.status = reply.status
     if reply.headers:
         own = encoded(reply.headers)
         names = {name for name, _ in own}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from groundplane.api.exchange import Exchange
+from groundplane.clock import set_time
 from groundplane.db.engine import Database
 from groundplane.db.sql import load_queries
 from groundplane.errors import TooManyRequests
@@ -35,9 +36,13 @@ ACTIONS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 FILE_TAGS = ("file",)
 
-MAX_COUNT = 2**31 - 2  # what a counter's column holds, and one more
+MAX_COUNT = 2**31 - 2**20  # a counter's column holds that, and as many more as can ask at once
 SWEEP_EVERY = 1000  # counted requests, on average, between two removals of counters nobody uses
 SWEEP_AFTER_S = 3600
+
+
+# By version, bucket and address: the rule's limits, and who waits to be counted.
+Waiting: TypeAlias = "dict[tuple[int, str, str], tuple[tuple[int, int], list[asyncio.Future[bool]]]]"
 
 
 class CollectionRoute(NamedTuple):
@@ -89,6 +94,8 @@ class Limits:
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
         self._settings = settings
+        self._waiting: Waiting = {}
+        self._taking: asyncio.Task[None] | None = None
 
     async def check_path(self, exchange: Exchange) -> None:
         """Count a request to a plain path; raises TooManyRequests."""
@@ -138,11 +145,43 @@ class Limits:
         return find_rule(rules, labels, signed_in=exchange.caller is not None)
 
     async def _take(self, bucket: str, rule: RateLimitRule, ip: str) -> None:
+        key = self._settings.version, bucket, ip
         limits = min(rule.max_requests, MAX_COUNT), min(rule.duration, MAX_COUNT)
-        taking = self._db.fetchval(QUERIES["take"], self._settings.version, bucket, ip, *limits)
-        # Another task is outside of this one's transaction, and so uses a connection of its own.
-        allowed = await (asyncio.create_task(taking) if self._db.in_transaction else taking)
-        if random.random() * SWEEP_EVERY < 1:  # noqa: S311  # only chooses when to tidy up
-            await self._db.execute(QUERIES["sweep"], SWEEP_AFTER_S)
-        if not allowed:
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, (limits, []))[1].append(waiter)
+        if self._taking is None:
+            # Another task is outside of this one's transaction, and so uses a connection of its own.
+            self._taking = asyncio.create_task(self._take_for_all())
+        if not await waiter:
             raise TooManyRequests()
+
+    async def _take_for_all(self) -> None:
+        """Count what waits, with one statement for all, until nothing does."""
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, {}
+                try:
+                    await self._count(waiting)
+                except Exception as error:  # noqa: BLE001  # it belongs to those who wait
+                    for _, waiters in waiting.values():
+                        fail(waiters, error)
+        finally:
+            self._taking = None
+
+    async def _count(self, waiting: Waiting) -> None:
+        rows = [(*key, len(waiters), *limits) for key, (limits, waiters) in waiting.items()]
+        columns = map(list, zip(*rows, strict=True))
+        for version, bucket, ip, refused in await self._db.fetch(QUERIES["take"], *columns, set_time()):
+            waiters = waiting[version, bucket, ip][1]
+            allowed = len(waiters) - max(refused, 0)
+            for position, waiter in enumerate(waiters):
+                if not waiter.done():
+                    waiter.set_result(position < allowed)
+        if random.random() * SWEEP_EVERY < len(rows):  # noqa: S311  # only chooses when to tidy up
+            await self._db.execute(QUERIES["sweep"], SWEEP_AFTER_S)
+
+
+def fail(waiters: Iterable[asyncio.Future[bool]], error: Exception) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error)

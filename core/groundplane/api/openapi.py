@@ -13,7 +13,10 @@ from groundplane.api.exchange import AnyRequest, exchange, services_of
 from groundplane.api.openapi_fields import JSON
 from groundplane.api.openapi_jobs import TAG as JOBS_TAG
 from groundplane.api.openapi_jobs import job_paths, job_schemas
-from groundplane.api.openapi_page import render
+from groundplane.api.openapi_logs import TAG as LOGS_TAG
+from groundplane.api.openapi_logs import log_paths, log_schemas
+from groundplane.api.openapi_realtime import TAG as REALTIME_TAG
+from groundplane.api.openapi_realtime import realtime_paths
 from groundplane.api.openapi_records import CollectionPart
 from groundplane.api.openapi_server import ADMIN_TAGS, TAGS, admin_paths, paths
 from groundplane.api.openapi_shared import (
@@ -22,6 +25,8 @@ from groundplane.api.openapi_shared import (
     shared_responses,
     shared_schemas,
 )
+from groundplane.api.openapi_webhooks import TAG as WEBHOOKS_TAG
+from groundplane.api.openapi_webhooks import webhook_paths, webhook_schemas
 from groundplane.errors import NotFound
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
@@ -61,11 +66,11 @@ def build(schema: Schema, *, everything: bool) -> JSON:
     )
     described = {collection.id: collection.name for collection in chosen}
     parts = [CollectionPart(collection, everything=everything, described=described) for collection in chosen]
-    all_paths = paths()
+    all_paths = paths() | realtime_paths()
     schemas = shared_schemas()
     if everything:
-        all_paths |= admin_paths() | job_paths()
-        schemas |= admin_schemas() | job_schemas()
+        all_paths |= admin_paths() | job_paths() | log_paths() | webhook_paths()
+        schemas |= admin_schemas() | job_schemas() | log_schemas() | webhook_schemas()
     for part in parts:
         all_paths |= part.paths()
         schemas |= part.schemas()
@@ -78,7 +83,8 @@ def build(schema: Schema, *, everything: bool) -> JSON:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [part.tag() for part in parts] + [*TAGS, *((*ADMIN_TAGS, JOBS_TAG) if everything else ())],
+        "tags": [part.tag() for part in parts]
+        + [*TAGS, REALTIME_TAG, *((*ADMIN_TAGS, JOBS_TAG, LOGS_TAG, WEBHOOKS_TAG) if everything else ())],
         "paths": all_paths,
         "components": {
             "schemas": schemas,
@@ -127,6 +133,8 @@ async def openapi(request: AnyRequest) -> Response[bytes]:
 @get("/docs")
 async def docs(request: AnyRequest) -> Response[bytes]:
     """Answer with the page; its examples show the public address from the settings."""
+    from groundplane.api.openapi_page import render  # with the template engine
+
     services = services_of(request)
     shown = msgspec.json.decode(document(services.schema.current, everything=is_superuser(request)))
     html = render(shown, services.settings.current.meta.app_url.rstrip("/"))

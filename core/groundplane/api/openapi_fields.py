@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from groundplane.schema.fields.base import Field
+from groundplane.schema.fields.plugin import MissingField, PluginField
 
 JSON = dict[str, Any]
 
@@ -39,8 +40,15 @@ def shown(field: Field) -> JSON:
         case "geoPoint":
             base = geo_point(bounded=False)
         case _:
-            base = {"type": "string"}
+            base = of_plugin(field)
     return with_help(base, options)
+
+
+def of_plugin(field: Field) -> JSON:
+    """Return what a plugin says of its field type; the other types here are texts."""
+    if isinstance(field, PluginField | MissingField):
+        return dict(field.json_schema())
+    return {"type": "string"}
 
 
 def accepted(field: Field) -> JSON | None:
@@ -87,7 +95,7 @@ def accepted(field: Field) -> JSON | None:
         case "geoPoint":
             base = geo_point(bounded=True)
         case _:
-            base = {"type": "string"}
+            base = of_plugin(field)
     return with_help(base, options)
 
 

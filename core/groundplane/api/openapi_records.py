@@ -119,6 +119,10 @@ class CollectionPart:
             "type": "object",
             "properties": {
                 "items": {"type": "array", "items": ref(f"{self.name}_record")},
+                "nextCursor": {
+                    "type": "string",
+                    "description": "With `cursor`: what leads to the next page, empty after the last one.",
+                },
                 "page": number,
                 "perPage": number,
                 "totalItems": number | {"description": "-1 with `skipTotal`."},
@@ -199,7 +203,9 @@ class CollectionPart:
                 f"List {self.name}",
                 collection.list_rule,
                 f"const page = await {self.client}.getList(1, 30, {{ sort: '@random' }})",
-                parameters=parameters("page", "perPage", "sort", "filter", "expand", "fields", "skipTotal"),
+                parameters=parameters(
+                    "page", "perPage", "cursor", "sort", "filter", "expand", "fields", "skipTotal", "total"
+                ),
                 responses={"200": answer("One page of records.", ref(f"{self.name}_page"))}
                 | errors("400", "403", "404"),
             )

@@ -308,4 +308,21 @@ def admin_paths() -> dict[str, JSON]:
                 | errors("400", "401", "403", "413"),
             )
         },
+        "/api/settings/test/s3": {
+            "post": operation(
+                "settingsTestS3",
+                "Settings",
+                "Write and remove a small object in the object store",
+                "await pb.settings.testS3('storage')",
+                SUPERUSERS_ONLY,
+                requestBody=json_body(
+                    {
+                        "type": "object",
+                        "required": ["filesystem"],
+                        "properties": {"filesystem": {"type": "string", "enum": ["storage", "backups"]}},
+                    }
+                ),
+                responses={"204": answer("It works.")} | errors("400", "401", "403", "413"),
+            )
+        },
     }

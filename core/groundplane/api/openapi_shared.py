@@ -51,6 +51,14 @@ def shared_parameters() -> dict[str, JSON]:
         "skipTotal": query(
             "skipTotal", {"type": "boolean", "default": False}, "Leave the totals out, which saves counting."
         ),
+        "total": query(
+            "total", {"type": "string", "enum": ["estimate"]}, "Have the totals estimated instead of counted."
+        ),
+        "cursor": query(
+            "cursor",
+            {"type": "string"},
+            "The `nextCursor` of the page before, empty for the first page; pages then do not shift.",
+        ),
         "ifMatch": header("If-Match", "The `ETag` that the record must still have."),
         "idempotencyKey": header(
             "Idempotency-Key",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -10,7 +10,7 @@ from groundplane.api.caller import require_caller, require_superuser
 from groundplane.api.exchange import Exchange, Reply
 from groundplane.api.response import NO_CONTENT, json_reply
 from groundplane.errors import NotFound
-from groundplane.hooks.routes import PluginRequest
+from groundplane.hooks.routes import PluginAnswer, PluginRequest
 
 if TYPE_CHECKING:
     from groundplane.services import Services
@@ -36,8 +36,21 @@ async def handle_plugin(exchange: Exchange, services: Services) -> Reply:
         result = await handler.answer(services.plugins.hooks.surroundings, given, ROUTE_S)
         if result is None:
             return NO_CONTENT
+        if isinstance(result, PluginAnswer):
+            if not isinstance(result.body, bytes) or not 200 <= result.status <= 599:
+                raise handler.failed("its answer has no bytes, or an impossible status")
+            return Reply(result.status, result.body, result.headers, result.content_type)
         try:
-            return json_reply(msgspec.to_builtins(result), fields=exchange.query.get("fields"))
+            return json_reply(
+                msgspec.to_builtins(result, enc_hook=ready), fields=exchange.query.get("fields")
+            )
         except (TypeError, ValueError) as error:
             raise handler.failed(f"its answer is no JSON: {error}", error) from error
     raise NotFound()
+
+
+def ready(value: Any) -> Any:
+    """JSON that is written already, as the records that `services.records` answers hold it."""
+    if isinstance(value, msgspec.Raw):
+        return msgspec.json.decode(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Container
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from groundplane.api.caller import token_of
 from groundplane.api.exchange import DEFAULT_MAX_BODY, Exchange, Reply
@@ -10,7 +11,7 @@ from groundplane.api.params import fields_param
 from groundplane.api.response import NO_CONTENT, json_reply
 from groundplane.context import RequestInfo
 from groundplane.errors import Invalid, NotFound
-from groundplane.records.quick import NOBODY, Asker
+from groundplane.records.quick import NOBODY, Asker, answer_to
 from groundplane.records.service import NO_VIEWS, Answer
 from groundplane.records.throttle import EmptyAnswers
 from groundplane.records.values import Submitted
@@ -22,6 +23,8 @@ from groundplane.schema.fields.json import JsonField
 
 if TYPE_CHECKING:
     from groundplane.services import Services
+
+QuickWrite: TypeAlias = "Callable[[Exchange, Services, Collection, Asker], Awaitable[Reply | None]]"
 
 LIMITED_CONTEXT = "Missing or invalid collection context."
 DEFAULT_EDITOR_SIZE = 5 << 20  # bytes
@@ -54,6 +57,10 @@ async def handle_quickly(exchange: Exchange, services: Services) -> Reply | None
             return await quick_read(exchange, services)
         case "POST", 4:
             return await quick_create(exchange, services)
+        case "PATCH", 5:
+            return await quick_update(exchange, services)
+        case "DELETE", 5:
+            return await quick_delete(exchange, services)
     return None
 
 
@@ -66,52 +73,134 @@ async def quick_read(exchange: Exchange, services: Services) -> Reply | None:
     headers = exchange.headers
     if "content-length" in headers or "transfer-encoding" in headers:
         return None
-    if not services.records.reads_are_plain:
+    asker = asker_of(headers.get("authorization", ""), services, headers)
+    return await plain_read(exchange, services, asker) if asker is not None else None
+
+
+async def plain_read(exchange: Exchange, services: Services, asker: Asker) -> Reply | None:
+    """The answer to a read that one statement can give; None where it cannot, or has been tried before."""
+    if exchange.is_tried or not services.records.reads_are_plain:
         return None
-    asker = asker_of(exchange, services)
-    if asker is None:
-        return None
+    exchange.is_tried = True
     quick, segments = services.records.quick, exchange.segments
     if len(segments) == 4:
-        found = await quick.page(segments[2], exchange.query, asker, exchange.method)
+        question = quick.page(segments[2], exchange.query, asker, exchange.method, exchange.rule_headers)
     else:
-        found = await quick.view(segments[2], segments[4], exchange.query, asker, exchange.method)
+        question = quick.view(
+            segments[2], segments[4], exchange.query, asker, exchange.method, exchange.rule_headers
+        )
+    found = await answer_to(question) if question is not None else None
     if found is None:
         return None
+    exchange.caller = asker.caller
     return Reply(200, found.body, (("ETag", found.etag),) if found.etag else ())
 
 
 async def quick_create(exchange: Exchange, services: Services) -> Reply | None:
     """Write a plain record with one statement; None, with nothing written, when it takes the ordinary way."""
-    if not services.records.writes_are_plain:
+    if "idempotency-key" in exchange.headers or not exchange.content_type.startswith("application/json"):
         return None
-    headers = exchange.headers
-    asker = asker_of(exchange, services)
-    name = exchange.segments[2]
-    collection = services.schema.current.get(name)
-    if asker is None or "idempotency-key" in headers or collection is None or collection.is_view:
-        return None
-    check_size(exchange, services, name)
+    return await quick_write(exchange, services, created)
+
+
+async def quick_update(exchange: Exchange, services: Services) -> Reply | None:
+    """Change a plain record with one statement; None, with nothing changed, when it takes the ordinary way."""
     if not exchange.content_type.startswith("application/json"):
         return None
-    values, uploads = await exchange.form()
-    sent = Submitted(values, uploads)
-    found = await services.records.create_quickly(name, sent, exchange.query, asker)
+    return await quick_write(exchange, services, updated)
+
+
+async def quick_delete(exchange: Exchange, services: Services) -> Reply | None:
+    """Delete a plain record with one statement; None, with nothing deleted, when it takes the ordinary way."""
+    if exchange.declared_size or "transfer-encoding" in exchange.headers:
+        return None
+    return await quick_write(exchange, services, deleted)
+
+
+async def quick_write(exchange: Exchange, services: Services, write: QuickWrite) -> Reply | None:
+    """Try a write for a caller whose token the statement itself compares with the stored key."""
+    headers = exchange.headers
+    asker = asker_of(headers.get("authorization", ""), services, headers)
+    collection = services.schema.current.get(exchange.segments[2])
+    if asker is None or collection is None or collection.is_view:
+        return None
+    check_size(exchange, services, collection.id)
+    exchange.is_tried = True
+    reply = await write(exchange, services, collection, asker)
+    if reply is not None:
+        exchange.caller = asker.caller
+    return reply
+
+
+async def created(
+    exchange: Exchange, services: Services, collection: Collection, asker: Asker
+) -> Reply | None:
+    """The answer to a create that one statement has done; None if it has not."""
+    sent = Submitted(*await exchange.form())
+    query = exchange.query if exchange.raw_query else {}
+    try:
+        found = await services.records.create_quickly(collection.id, sent, query, asker)
+    except Invalid:
+        # For the log: only a caller who has been proved to be one gets such an answer.
+        exchange.caller = asker.caller
+        raise
     return Reply(200, found.body, (("ETag", found.etag),)) if found is not None else None
 
 
-def asker_of(exchange: Exchange, services: Services) -> Asker | None:
-    """Who asks, as far as the token alone says; None when limits or addresses have to be looked at first."""
+async def updated(
+    exchange: Exchange, services: Services, collection: Collection, asker: Asker
+) -> Reply | None:
+    """The answer to an update that one statement has done; None if it has not."""
+    sent = Submitted(*await exchange.form())
+    query = exchange.query if exchange.raw_query else {}
+    found = await services.records.update_quickly(
+        collection.id,
+        exchange.segments[4],
+        sent,
+        query,
+        asker,
+        if_match=exchange.headers.get("if-match", ""),
+    )
+    return Reply(200, found.body, (("ETag", found.etag),)) if found is not None else None
+
+
+async def deleted(
+    exchange: Exchange, services: Services, collection: Collection, asker: Asker
+) -> Reply | None:
+    """The answer to a delete that one statement has done; None if it has not."""
+    if_match = exchange.headers.get("if-match", "")
+    done = await services.records.delete_quickly(
+        collection.id, exchange.segments[4], asker, if_match=if_match
+    )
+    return NO_CONTENT if done else None
+
+
+async def admitted(
+    exchange: Exchange, services: Services, collection: Collection, write: QuickWrite
+) -> Reply | None:
+    """Try a write for a caller who has been looked up, unless that has been tried before."""
+    if exchange.is_tried:
+        return None
+    return await write(exchange, services, collection, Asker(exchange.caller))
+
+
+def asker_of(authorization: str, services: Services, headers: Container[Any]) -> Asker | None:
+    """Who asks, as far as the token alone says; None when somebody else has to be asked first.
+
+    That are limits, the addresses of superusers, and plugins that know callers by one of the `headers`.
+    """
     settings = services.settings.current
     if settings.rate_limits.enabled:
         return None
-    token = token_of(exchange.headers.get("authorization", ""))
+    token = token_of(authorization)
     if not token:
-        return NOBODY
+        resolving = services.plugins.hooks.resolve_actor
+        return None if resolving and resolving.wants(headers) else NOBODY
     known = services.auth.callers.remembered(token)
-    if known is None or (settings.superuser_ips and known.caller.is_superuser):
+    if known is None:
         return None
-    return Asker(known.caller, known.token_key)
+    is_superuser = known.caller is not None and known.caller.is_superuser
+    return None if is_superuser and settings.superuser_ips else known
 
 
 async def list_records(exchange: Exchange, services: Services, name: str) -> Reply:
@@ -119,6 +208,8 @@ async def list_records(exchange: Exchange, services: Services, name: str) -> Rep
     collection = services.schema.current.find(name)
     await exchange.limits.check_action(exchange, collection, "list")
     info = await read_info(exchange)
+    if not info.body and (plain := await plain_read(exchange, services, Asker(info.caller))) is not None:
+        return plain
     page = await services.records.page(collection.id, exchange.query, info)
     if not page["items"] and collection.list_rule and exchange.query.get("filter") and not info.is_superuser:
         await empty_answers.noted(collection.id, exchange.ip)
@@ -131,6 +222,8 @@ async def view_record(exchange: Exchange, services: Services, name: str, record_
     await exchange.limits.check_action(exchange, collection, "view")
     refuse_empty(record_id)
     info = await read_info(exchange)
+    if not info.body and (plain := await plain_read(exchange, services, Asker(info.caller))) is not None:
+        return plain
     return answered(await services.records.view(collection.id, record_id, exchange.query, info), exchange)
 
 
@@ -139,13 +232,12 @@ async def create_record(exchange: Exchange, services: Services, name: str) -> Re
     collection = check_size(exchange, services, name)
     refuse_view(collection)
     await exchange.limits.check_action(exchange, collection, "create")
-    values, uploads = await exchange.form()
+    sent = Submitted(*await exchange.form())
+    key = exchange.headers.get("idempotency-key", "")
+    if not key and (quick := await admitted(exchange, services, collection, created)) is not None:
+        return quick
     answer = await services.records.create(
-        collection.id,
-        Submitted(values, uploads),
-        exchange.query,
-        exchange.info(),
-        idempotency_key=exchange.headers.get("idempotency-key", ""),
+        collection.id, sent, exchange.query, exchange.info(), idempotency_key=key
     )
     return answered(answer, exchange)
 
@@ -157,6 +249,8 @@ async def update_record(exchange: Exchange, services: Services, name: str, recor
     await exchange.limits.check_action(exchange, collection, "update")
     refuse_empty(record_id)
     values, uploads = await exchange.form()
+    if (quick := await admitted(exchange, services, collection, updated)) is not None:
+        return quick
     answer = await services.records.update(
         collection.id,
         record_id,
@@ -175,6 +269,8 @@ async def delete_record(exchange: Exchange, services: Services, name: str, recor
     await exchange.limits.check_action(exchange, collection, "delete")
     refuse_empty(record_id)
     info = await read_info(exchange)
+    if not info.body and (quick := await admitted(exchange, services, collection, deleted)) is not None:
+        return quick
     if_match = exchange.headers.get("if-match", "")
     await services.records.delete(collection.id, record_id, info, if_match=if_match)
     return NO_CONTENT

@@ -10,10 +10,14 @@ from groundplane.api.caller import require_superuser
 from groundplane.api.exchange import AnyRequest, Exchange, exchange, services_of
 from groundplane.api.response import json_reply, to_response
 from groundplane.auth.apple import apple_client_secret
-from groundplane.errors import Invalid
+from groundplane.errors import REQUIRED, Invalid
+from groundplane.files.s3 import try_out
+from groundplane.files.storage import StorageFailed
+from groundplane.schema.limits import NOT_ALLOWED
 from groundplane.settings.service import NOT_LOADED
 from groundplane.settings.values import SettingsValues, to_json
 
+S3_FAILED = "Failed to test the S3 filesystem."
 APPLE_FORM: dict[str, type] = {
     "clientId": str,
     "teamId": str,
@@ -44,7 +48,28 @@ async def change_settings(request: AnyRequest) -> Response[bytes]:
         change = (await ask.form()).values
     except Invalid:
         raise Invalid(NOT_LOADED) from None
-    return answer(await services_of(request).settings.change(change), ask)
+    services = services_of(request)
+    values = await services.settings.change(change)
+    await services.logs.trim()
+    return answer(values, ask)
+
+
+@post("/test/s3", status_code=204)
+async def test_s3(request: AnyRequest) -> None:
+    """Write and remove a small object with the saved settings."""
+    ask = exchange(request)
+    require_superuser(ask)
+    form = await ask.json_form({"filesystem": str}, S3_FAILED)
+    settings = services_of(request).settings.current
+    stores = {"storage": settings.s3, "backups": settings.backups.s3}
+    filesystem = form["filesystem"]
+    if filesystem not in stores:
+        wrong = NOT_ALLOWED if filesystem else REQUIRED
+        raise Invalid(S3_FAILED, {"filesystem": wrong})
+    try:
+        await try_out(stores[filesystem])
+    except StorageFailed as problem:
+        raise Invalid(f"{S3_FAILED} Raw error: \n{problem}.") from problem
 
 
 @post("/apple/generate-client-secret")
@@ -58,5 +83,5 @@ async def generate_apple_client_secret(request: AnyRequest) -> Response[bytes]:
 
 
 router = Router(
-    "/api/settings", route_handlers=[change_settings, generate_apple_client_secret, view_settings]
+    "/api/settings", route_handlers=[change_settings, generate_apple_client_secret, test_s3, view_settings]
 )

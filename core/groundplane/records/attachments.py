@@ -13,6 +13,7 @@ from groundplane.db.engine import Database
 from groundplane.errors import FieldError
 from groundplane.files.mime import accepts
 from groundplane.files.service import Files
+from groundplane.files.storage import ATTRS_SUFFIX
 from groundplane.records.plan import Plan
 from groundplane.records.values import NewFile
 from groundplane.schema.fields.file import FileField
@@ -96,7 +97,7 @@ def check_upload(field: FileField, new: NewFile) -> FieldError | None:
     if not 1 <= len(new) <= MAX_NAME:
         message = f"The length must be between 1 and {MAX_NAME}."
         return FieldError("validation_length_out_of_range", message, {"min": 1, "max": MAX_NAME})
-    if not SAFE_NAME.fullmatch(new):
+    if not SAFE_NAME.fullmatch(new) or new.endswith(ATTRS_SUFFIX):
         return FieldError("validation_match_invalid", "Must be in a valid format.")
     limit = field.size_limit
     if new.upload.size > limit:

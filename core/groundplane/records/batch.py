@@ -13,9 +13,10 @@ import msgspec
 from groundplane.context import RequestInfo
 from groundplane.db.failures import Busy, SchemaChanged
 from groundplane.errors import REQUIRED, FieldError, GroundplaneError, Invalid
+from groundplane.records.answers import Answer, is_possible_id
 from groundplane.records.attachments import undone_on_failure
 from groundplane.records.project import BadFields, project
-from groundplane.records.service import Answer, Records, is_possible_id
+from groundplane.records.service import Records
 from groundplane.records.values import Submitted, UploadedFile
 from groundplane.schema.cache import Schema
 from groundplane.schema.casting import to_text

@@ -9,7 +9,7 @@ from groundplane.db.engine import Database
 from groundplane.db.failures import UniqueViolation
 from groundplane.errors import REQUIRED, FieldError
 from groundplane.records.attachments import check_files
-from groundplane.records.plan import Plan
+from groundplane.records.plan import PRIMARY_KEY_PREFIX, Plan
 from groundplane.records.queries import (
     AUTH_IDS_LOCK,
     advisory_lock,
@@ -23,9 +23,6 @@ from groundplane.schema.fields.autodate import AutodateField
 from groundplane.schema.fields.file import FileField
 from groundplane.schema.fields.password import PasswordField
 from groundplane.schema.fields.relation import MISSING_RECORDS
-
-# What the primary keys of record tables are called; no index of a user's may begin like this.
-PRIMARY_KEY_PREFIX = "gp$pk$"
 
 NOT_UNIQUE = FieldError("validation_not_unique", "Value must be unique.")
 BAD_PK = FieldError("validation_pk_invalid", "The record primary key is invalid or already exists.")

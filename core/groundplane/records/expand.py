@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ from groundplane.db.sql import Args
 from groundplane.errors import GroundplaneError
 from groundplane.query.effective import Rule, rule_of
 from groundplane.query.errors import QueryError
+from groundplane.query.restricted import restrictions, restricts
 from groundplane.query.rules import rule_condition
 from groundplane.records.plan import Plan, Row, plan_of
 from groundplane.records.queries import satisfying, select_back_references, select_by_ids
+from groundplane.records.visible import withheld
 from groundplane.schema.cache import Schema
 from groundplane.schema.fields.relation import RelationField
 from groundplane.schema.indexes import is_single_unique
@@ -30,6 +32,7 @@ MAX_DEPTH = 6  # segments, as in PocketBase; deeper ones are ignored, not refuse
 MAX_BACK_REFERENCES = 1000  # per parent record
 MAX_EXPAND_BYTES = 8000  # far above any honest list of paths
 MAX_PATHS = 100
+NOTHING: Mapping[str, Any] = {}
 BACK_RELATION = re.compile(r"(\w+)_via_(\w+)", re.ASCII)
 
 
@@ -38,14 +41,19 @@ class CannotExpand(Exception):
 
 
 class Node:
-    """A record on its way into an answer; `expand` is None until a path was followed from it."""
+    """A record on its way into an answer.
 
-    __slots__ = ("expand", "plan", "row")
+    `expand` is None until a path was followed from it; `withheld` are fields that plugins keep from the caller,
+    with what is shown instead.
+    """
+
+    __slots__ = ("expand", "plan", "row", "withheld")
 
     def __init__(self, plan: Plan, row: Row) -> None:
         self.plan = plan
         self.row = row
         self.expand: dict[str, Node | list[Node]] | None = None
+        self.withheld: Mapping[str, Any] = NOTHING
 
 
 class Step(NamedTuple):
@@ -114,6 +122,9 @@ class Expander:
             if target is None or not isinstance(field, RelationField):
                 raise CannotExpand(segment)
             if field.collection_id != plan.collection.id:
+                raise CannotExpand(segment)
+            if not self.info.is_superuser and field.name in restrictions(self.schema, target):
+                # Who points here is what the field says.
                 raise CannotExpand(segment)
             single = is_single_unique(target, field.name)
             return Step(
@@ -189,19 +200,51 @@ def list_of(value: Any) -> list[str]:
 
 
 async def shown(
-    db: Database, schema: Schema, nodes: Sequence[Node], info: RequestInfo, expand: str = ""
+    db: Database,
+    schema: Schema,
+    nodes: Sequence[Node],
+    info: RequestInfo,
+    expand: str = "",
+    *,
+    given: bool = False,
 ) -> list[dict[str, Any]]:
-    """The records as this caller may see them: expanded, without hidden members, emails only where allowed."""
+    """The records as this caller may see them: expanded, without hidden members, emails only where allowed.
+
+    `given` says that the rows of the nodes are not those that are stored now.
+    """
     if expand and nodes:
         await Expander(db, schema, info).expand(nodes, expand)
     visible = await emails_visible(db, schema, nodes, info)
+    if not info.is_superuser and restricts(schema):
+        await withhold(db, schema, nodes, info, given)
     return [wire_of(node, info.is_superuser, visible) for node in nodes]
+
+
+async def withhold(
+    db: Database, schema: Schema, nodes: Sequence[Node], info: RequestInfo, given: bool
+) -> None:
+    """Note at each node what plugins keep from the caller."""
+    below: list[Node] = []
+    waiting = list(nodes)
+    while waiting:
+        for related in (waiting.pop().expand or {}).values():
+            waiting.extend(related if isinstance(related, list) else [related])
+            below.extend(related if isinstance(related, list) else [related])
+    for group, is_given in ((list(nodes), given), (below, False)):
+        rows = [(node.plan, node.row) for node in group]
+        for place, kept in (await withheld(db, schema, rows, info, given=is_given)).items():
+            group[place].withheld = kept
 
 
 def wire_of(node: Node, superuser: bool, emails: set[tuple[str, str]]) -> dict[str, Any]:
     values = node.row.values
     email = superuser or not node.plan.collection.is_auth or (node.plan.collection.id, values["id"]) in emails
     out = node.plan.wire(values, superuser=superuser, email=email)
+    for name, mask in node.withheld.items():
+        if mask is msgspec.UNSET:
+            out.pop(name, None)
+        elif name in out:
+            out[name] = mask
     if node.expand is None:
         return out
     out["expand"] = {
@@ -209,6 +252,7 @@ def wire_of(node: Node, superuser: bool, emails: set[tuple[str, str]]) -> dict[s
         if isinstance(related, list)
         else wire_of(related, superuser, emails)
         for name, related in sorted(node.expand.items(), key=lambda item: item[0].encode())
+        if name not in node.withheld
     }
     return dict(sorted(out.items(), key=lambda item: item[0].encode()))
 

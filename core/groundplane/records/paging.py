@@ -26,6 +26,13 @@ class ListRequest(msgspec.Struct, frozen=True, kw_only=True):
     filter: str = ""
     sort: str = ""
     expand: str = ""
+    cursor: str | None = None  # "" before the first page, None where the client pages by numbers
+    estimated: bool = False  # whether PostgreSQL's estimate will do for the total
+
+    @property
+    def by_number(self) -> bool:
+        """Whether the client knows of nothing but PocketBase's parameters."""
+        return self.cursor is None and not self.estimated
 
     @property
     def offset(self) -> int:
@@ -41,12 +48,14 @@ def list_request(query: Mapping[str, str]) -> ListRequest:
     if len(filter_text.encode("utf-8", "surrogatepass")) > MAX_FILTER_BYTES:
         raise Invalid()
     return ListRequest(
-        page=max(page, 1),
+        page=max(page, 1) if "cursor" not in query else 1,
         per_page=min(per_page, MAX_PER_PAGE) if per_page > 0 else DEFAULT_PER_PAGE,
         skip_total=flag(query.get("skipTotal", "")),
         filter=filter_text,
         sort=query.get("sort", ""),
         expand=query.get("expand", ""),
+        cursor=query.get("cursor"),
+        estimated=query.get("total") == "estimate",
     )
 
 
@@ -70,10 +79,11 @@ def flag(text: str) -> bool:
     raise Invalid()
 
 
-def page_of(items: list[Any], ask: ListRequest, total: int) -> dict[str, Any]:
-    """The page object; `total` is -1 when it was not counted."""
+def page_of(items: list[Any], ask: ListRequest, total: int, cursor: str | None = None) -> dict[str, Any]:
+    """The page object; `total` is -1 when it was not counted, `cursor` leads to the next page ("": none)."""
     return {
         "items": items,
+        **({} if cursor is None else {"nextCursor": cursor}),
         "page": ask.page,
         "perPage": ask.per_page,
         "totalItems": total,

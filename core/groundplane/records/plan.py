@@ -19,10 +19,16 @@ from groundplane.schema.fields.relation import RelationField
 from groundplane.schema.fields.text import DEFAULT_ID_PATTERN, TextField
 from groundplane.schema.indexes import parse_index
 from groundplane.schema.sqlite import index_name
+from groundplane.schema.sqlite_values import Collation
 
 # Kept in `schema.plans` under this name, by collection id.
 PLANS = "records"
 BASE = "r"  # the alias of the collection's table in every statement
+# What the primary keys of record tables are called; no index of a user's may begin like this.
+PRIMARY_KEY_PREFIX = "gp$pk$"
+# Of unique indexes that a plain comparison of columns says enough about.
+COMPARED = frozenset({Kind.TEXT, Kind.NUMBER, Kind.BOOL})
+COLLATIONS: dict[str, Collation] = {"": "", "binary": "", "nocase": "nocase", "rtrim": "rtrim"}
 SECRET_FIELDS = frozenset({"password", "tokenKey"})  # of auth collections; shown to nobody
 
 
@@ -31,6 +37,13 @@ class Row(NamedTuple):
 
     values: dict[str, Any]
     version: int = 0
+
+
+class UniqueKey(NamedTuple):
+    """A unique index: its physical name, and its columns as SQL with the collation that compares each."""
+
+    name: str
+    columns: tuple[tuple[str, Collation], ...]
 
 
 class Plan:
@@ -117,6 +130,28 @@ class Plan:
         return found
 
     @cached_property
+    def unique_keys(self) -> tuple[UniqueKey, ...] | None:
+        """The primary key and every unique index; None if there is one that compares more than plain columns."""
+        found = [UniqueKey(PRIMARY_KEY_PREFIX, (('"id"', ""),))]
+        fields = {field.name.lower(): field for field in self.fields}
+        for text in self.collection.indexes:
+            index = parse_index(text)
+            if index is None:
+                return None
+            if not index.unique:
+                continue
+            columns = []
+            for column in index.columns:
+                field, collation = fields.get(column.name.lower()), COLLATIONS.get(column.collate.lower())
+                if index.where or field is None or collation is None or field.kind not in COMPARED:
+                    return None
+                if collation and field.kind is not Kind.TEXT:
+                    return None
+                columns.append((ident(field.column), collation))
+            found.append(UniqueKey(index_name(index.name), tuple(columns)))
+        return tuple(found)
+
+    @cached_property
     def id_field(self) -> TextField | None:
         field = self.collection.by_name.get("id")
         return field if isinstance(field, TextField) else None
@@ -157,6 +192,8 @@ def converter(field: Field) -> Callable[[Any], Any] | None:
     """What turns a stored value into what the encoder takes; None where they are the same."""
     if field.type_name == "password":
         return hide
+    if field.has_own_wire:
+        return field.to_wire
     match field.kind:
         case Kind.NUMBER:
             return number

@@ -45,7 +45,7 @@ def project(value: Any, fields: str) -> Any:
     plain = reread(value)
     if not selection.members:
         return plain
-    if isinstance(plain, dict) and plain.keys() == PAGE_KEYS:
+    if isinstance(plain, dict) and plain.keys() - {"nextCursor"} == PAGE_KEYS:
         return plain | {"items": picked(plain["items"], selection)}
     return picked(plain, selection)
 

@@ -44,16 +44,27 @@ def select_by_ids(plan: Plan, ids: Sequence[str], args: Args, condition: str = "
 
 
 def select_page(
-    plan: Plan, condition: str, order: str, limit: int, offset: int, args: Args, *, counted: bool
+    plan: Plan,
+    condition: str,
+    order: str,
+    limit: int,
+    offset: int,
+    args: Args,
+    *,
+    counted: bool,
+    behind: str = "",
+    keys: Sequence[str] = (),
 ) -> Sql:
     """One page; with `counted` the first column is the number of all matching rows, in the same snapshot.
 
-    A counted page has one row even when it is empty: its other columns are then NULL, the id too.
+    A counted page has one row even when it is empty: its other columns are then NULL, the id too. `behind` is
+    a condition of the page that does not count, `keys` are more columns at the end.
     """
     sorting = f" ORDER BY {order}" if order else ""
+    columns = ", ".join([plan.columns, *(f"{key} AS k{number}" for number, key in enumerate(keys))])
     page = (
-        f"SELECT {plan.columns} FROM {plan.table} {BASE}{where(condition)}{sorting}"
-        f" LIMIT {args.add(limit)}::bigint OFFSET {args.add(offset)}::bigint"
+        f"SELECT {columns} FROM {plan.table} {BASE}{where(all_of(condition, behind) if behind else condition)}"
+        f"{sorting} LIMIT {args.add(limit)}::bigint OFFSET {args.add(offset)}::bigint"
     )
     if not counted:
         return args.bind(page)
@@ -62,6 +73,11 @@ def select_page(
         f"SELECT c.total, p.* FROM (SELECT count(*) AS total FROM {plan.table} {BASE}{where(condition)}) c"
         f" LEFT JOIN LATERAL ({page}) p ON true"
     )
+
+
+def estimate(plan: Plan, condition: str, args: Args) -> Sql:
+    """What PostgreSQL expects to find, as the JSON of a plan."""
+    return args.bind(f"EXPLAIN (FORMAT JSON) SELECT 1 FROM {plan.table} {BASE}{where(condition)}")
 
 
 def satisfying(plan: Plan, ids: Sequence[str], condition: str, args: Args) -> Sql:

@@ -6,17 +6,23 @@ Taken when nothing in Python needs the record. Every answer but "here it is" com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, cast
 
 import asyncpg
 
 from groundplane.context import Caller, RequestInfo
+from groundplane.db.counts import counting
 from groundplane.db.engine import Database
+from groundplane.db.lanes import Lane
 from groundplane.db.sql import Args, Sql, ident
+from groundplane.db.write_lanes import WriteLane
 from groundplane.errors import GroundplaneError, Invalid, Unavailable
 from groundplane.query.filters import filter_condition
+from groundplane.query.macros import MACROS
+from groundplane.query.restricted import restrictions
 from groundplane.query.rules import rule_condition
 from groundplane.query.sort import order_by, sort_condition
 from groundplane.records import queries
@@ -28,13 +34,15 @@ from groundplane.records.shapes import (
     TEXT,
     Given,
     Learnt,
-    depends_on_caller_only,
+    NotLearnt,
     guards_are_known,
     is_plain,
     literals,
     shapes_of,
     written_with,
 )
+from groundplane.records.told import NOTHING, Headers, Told, told, wanted_by
+from groundplane.records.totals import UNCOUNTED, Counted, Totals, totals_of
 from groundplane.records.wire import escaped
 from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
@@ -43,15 +51,22 @@ COUNTED_TOGETHER = 8  # pages with a total in one statement: a count may take lo
 PAGES_TOGETHER = 32
 ROWS_TOGETHER = 64
 MAX_RELATED = 8192  # bytes of a filter or sort that is worth a statement of its own
-# Parameters that need the record in Python.
-DECODED = ("expand", "fields")
+# Parameters for which a write's answer is made in Python.
+DECODED = frozenset({"expand", "fields"})
+PLAIN_FIELD = re.compile(r"\w+|\*", re.ASCII)
+AT_WORD = re.compile(r"@[\w.:@]*")
+VIEWS = "quick views"  # our shelf in `Schema.plans`: what is learnt, by all that a view depends on
 
 
 class Asker(NamedTuple):
-    """Who asks. A `proof`, the tokenKey the token was made with, is still to be compared with the stored one."""
+    """Who asks. A `proof`, the tokenKey the token was made with, is still to be compared with the stored one.
+
+    With a proof the caller's record may be an older one, of this `version` (its xmin).
+    """
 
     caller: Caller | None = None
     proof: str = ""
+    version: str = ""
 
 
 NOBODY = Asker()
@@ -64,104 +79,208 @@ class Body(NamedTuple):
     etag: str = ""
 
 
+class Question(NamedTuple):
+    """A statement to ask in a lane, and what makes an answer of its row (None: take the ordinary way)."""
+
+    lane: Lane | WriteLane
+    shape: Any  # of the lane's kind
+    values: Given
+    answer: Callable[[asyncpg.Record], Body | None]
+
+
+class Read(NamedTuple):
+    """All that the statement of a read depends on, but its values."""
+
+    collection: Collection
+    caller: Caller | None
+    proves: bool
+    method: str
+    told: Told
+    only: frozenset[str] | None  # the wanted members, where not all are
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.collection.id, kind_of(self.caller), self.proves, self.method, self.told.key, self.only
+
+
 class QuickReads:
-    """Answers views and lists from shapes; None stands for "take the ordinary way"."""
+    """Turns views and lists into questions for a lane; None stands for "take the ordinary way"."""
 
     def __init__(self, db: Database, cache: SchemaCache) -> None:
         self._db = db
         self._cache = cache
 
-    async def view(
-        self, name: str, record_id: str, query: Mapping[str, str], asker: Asker, method: str
-    ) -> Body | None:
+    def view(
+        self,
+        name: str,
+        record_id: str,
+        query: Mapping[str, str],
+        asker: Asker,
+        method: str,
+        headers: Headers = dict,
+    ) -> Question | None:
         """One record that the view rule lets through."""
+        if not (record_id.isascii() and record_id.isalnum()) or "expand" in query:
+            return None
         schema = self._cache.current
+        caller, proof, _ = asker
+        caller_id = caller.id if caller is not None else ""
+        known = cast("dict[object, Learnt]", schema.plans.setdefault(VIEWS, {}))
+        key = (name, kind_of(caller), proof != "", method)
+        learnt = known.get(key) if "fields" not in query else None
+        if learnt is not None:
+            if caller_id and not is_plain(caller_id):
+                return None
+            return Question(
+                self._db.rows, learnt.shape, learnt.values((record_id, proof, caller_id)), view_body
+            )
         collection = schema.get(name)
-        if collection is None or (query and any(key in query for key in DECODED)):
+        if collection is None:
             return None
-        caller, proof = asker
-        rule = None if caller is not None and caller.is_superuser else collection.view_rule
-        if not fits(collection, caller, rule) or not (record_id.isascii() and record_id.isalnum()):
+        read = self._read(schema, collection, collection.view_rule, query, asker, method, headers)
+        if read is None:
             return None
-        key = ("view", collection.id, kind_of(caller), proof != "", method)
-        given: Given = (record_id, proof, caller.id if caller is not None else "")
         learnt = shapes_of(schema).find(
-            key,
-            (TEXT, TEXT, TEXT),
-            partial(write_view, schema, collection, caller, proof != "", method),
+            ("view", read.key),
+            (TEXT, TEXT, TEXT, *read.told.classes),
+            partial(write_view, schema, read),
             together=ROWS_TOGETHER,
         )
-        found = await self._ask(learnt, given)
-        if found is None:
+        if learnt is None:
             return None
-        return Body(escaped(found[0].encode()) + b"\n", f'"{found[1]}"')
+        # Asked for by any other way of writing the name, it is found in two steps.
+        is_usual = name in (collection.name, collection.id) and read.only is None
+        if is_usual and wanted_by(collection.view_rule) == NOTHING:
+            known[key] = learnt
+        values = learnt.values((record_id, proof, caller_id, *read.told.values))
+        return Question(self._db.rows, learnt.shape, values, view_body)
 
-    async def page(self, name: str, query: Mapping[str, str], asker: Asker, method: str) -> Body | None:
+    def page(
+        self, name: str, query: Mapping[str, str], asker: Asker, method: str, headers: Headers = dict
+    ) -> Question | None:
         """A page, not empty, of the records that the list rule lets through."""
         schema = self._cache.current
         collection = schema.get(name)
-        if collection is None or any(key in query for key in DECODED):
-            return None
-        caller, proof = asker
-        rule = None if caller is not None and caller.is_superuser else collection.list_rule
-        if not fits(collection, caller, rule):
+        if collection is None or "expand" in query:
             return None
         try:
             ask = list_request(query)
         except Invalid:
             return None
-        if not is_plain_question(schema, ask):
+        if not ask.by_number or not is_plain_question(schema, ask):
             return None
         skeleton, classes, values = literals(ask.filter) if ask.filter else ("", [], [])
-        if "@" in skeleton:
+        has_macro = "@" in skeleton
+        if has_macro and not all(word in MACROS for word in AT_WORD.findall(skeleton)):
             return None
-        key = (
-            "page", collection.id, kind_of(caller), proof != "", method,
-            skeleton, tuple(classes), ask.sort, ask.skip_total,
-        )  # fmt: skip
-        given: Given = (
-            ask.per_page, ask.offset, proof, caller.id if caller is not None else "", *values,
-        )  # fmt: skip
+        read = self._read(
+            schema, collection, collection.list_rule, query, asker, method, headers, also_now=has_macro
+        )
+        if read is None:
+            return None
         learnt = shapes_of(schema).find(
-            key,
-            (COUNT, COUNT, TEXT, TEXT, *classes),
-            partial(write_page, schema, collection, caller, proof != "", method, skeleton, ask),
+            ("page", read.key, skeleton, tuple(classes), ask.sort, ask.skip_total),
+            (COUNT, COUNT, TEXT, TEXT, TEXT, *read.told.classes, *classes),
+            partial(write_page, schema, read, skeleton, ask),
             together=PAGES_TOGETHER if ask.skip_total else COUNTED_TOGETHER,
         )
-        found = await self._ask(learnt, given, pages=True)
-        if found is None or found[0] is None:
-            return None
-        total = -1 if ask.skip_total else found[1]
-        pages = -1 if total < 0 else -(-total // ask.per_page)
-        tail = f'],"page":{ask.page},"perPage":{ask.per_page},"totalItems":{total},"totalPages":{pages}}}\n'
-        return Body(b'{"items":[' + escaped(found[0].encode()) + tail.encode())
-
-    async def _ask(
-        self, learnt: Learnt | None, given: Given, *, pages: bool = False
-    ) -> asyncpg.Record | None:
         if learnt is None:
             return None
-        lane = self._db.pages if pages else self._db.rows
-        try:
-            return await lane.row(learnt.shape, learnt.values(given))
-        except GroundplaneError as error:
-            # What the database refuses, or no longer knows, is for the ordinary way to explain.
-            if type(error) is Unavailable:
-                raise
+        caller, proof, _ = asker
+        caller_id = caller.id if caller is not None else ""
+        totals = totals_of(schema)
+        counted = (learnt.shape, caller_id, *read.told.values, *values)
+        last = UNCOUNTED if ask.skip_total else totals.get(counted)
+        given: Given = (
+            ask.per_page, ask.offset, proof, caller_id, last.snapshot, *read.told.values, *values,
+        )  # fmt: skip
+        answer = partial(page_body, ask, totals, counted, last.total)
+        return Question(self._db.pages, learnt.shape, learnt.values(given), answer)
+
+    def _read(
+        self,
+        schema: Schema,
+        collection: Collection,
+        own_rule: str | None,
+        query: Mapping[str, str],
+        asker: Asker,
+        method: str,
+        headers: Headers,
+        *,
+        also_now: bool = False,
+    ) -> Read | None:
+        """What the statement depends on; None where Python is needed for the record, or to decide."""
+        caller, proof, _ = asker
+        superuser = caller is not None and caller.is_superuser
+        rule = None if superuser else own_rule
+        wanted = wanted_by(rule)
+        if wanted is None or not fits(schema, collection, caller, rule):
             return None
+        heard = told(wanted, query, headers, also_now=also_now)
+        if heard is None:
+            return None
+        only = None
+        if text := query.get("fields"):
+            only = plain_fields(text)
+            if only is None:
+                return None
+        return Read(collection, caller, proof != "", method, heard, only)
 
 
-def fits(collection: Collection, caller: Caller | None, rule: str | None) -> bool:
+@lru_cache(maxsize=1024)
+def plain_fields(text: str) -> frozenset[str] | None:
+    """The names in the parameter; None where it says more than names of members."""
+    names = [stripped for part in text.split(",") if (stripped := part.strip())]
+    if not names or len(text) > MAX_RELATED or not all(PLAIN_FIELD.fullmatch(name) for name in names):
+        return None
+    return frozenset(names)
+
+
+async def answer_to(question: Question) -> Body | None:
+    """Ask, and wait for the answer; raises Unavailable, and what the answer raises."""
+    try:
+        row = await question.lane.row(question.shape, question.values)
+    except GroundplaneError as error:
+        # What the database refuses, or no longer knows, is for the ordinary way to explain.
+        if type(error) is Unavailable:
+            raise
+        return None
+    return question.answer(row) if row is not None else None
+
+
+def view_body(row: asyncpg.Record) -> Body:
+    return Body(escaped(row[0].encode()) + b"\n", f'"{row[1]}"')
+
+
+def page_body(
+    ask: ListRequest, totals: Totals, counted: object, last: int, row: asyncpg.Record
+) -> Body | None:
+    """The page around the items; an empty one takes the ordinary way, which counts those who fish for more.
+
+    `last` is the total that was known when the page was asked for: it holds where no other was counted.
+    """
+    if row[0] is None:
+        return None
+    total = -1
+    if not ask.skip_total:
+        total = last if row[1] is None else row[1]
+        totals.put(counted, Counted(row[2], total))
+    pages = -1 if total < 0 else -(-total // ask.per_page)
+    tail = f'],"page":{ask.page},"perPage":{ask.per_page},"totalItems":{total},"totalPages":{pages}}}\n'
+    return Body(b'{"items":[' + escaped(row[0].encode()) + tail.encode())
+
+
+def fits(schema: Schema, collection: Collection, caller: Caller | None, rule: str | None) -> bool:
     """Whether a collection's records can be shown to this caller without Python."""
-    if collection.is_view or (caller is not None and not is_plain(caller.id)):
+    if restrictions(schema, collection):
+        return False
+    if collection.is_view or collection.has_own_wire or (caller is not None and not is_plain(caller.id)):
         return False
     superuser = caller is not None and caller.is_superuser
     if rule is None and not superuser:
         return False
     options = collection.options
-    if options is not None and options.manage_rule and not superuser:
-        return False
-    return depends_on_caller_only(rule)
+    return options is None or not options.manage_rule or superuser
 
 
 def kind_of(caller: Caller | None) -> str:
@@ -183,39 +302,31 @@ def is_plain_question(schema: Schema, ask: ListRequest) -> bool:
 # The statements
 
 
-def write_view(
-    schema: Schema, collection: Collection, caller: Caller | None, proves: bool, method: str, given: Given
-) -> Sql:
+def write_view(schema: Schema, read: Read, given: Given) -> Sql:
     """The record's text and version by id, rule and caller."""
-    record_id, proof, caller_id = given
+    record_id, proof, caller_id, *said = given
+    collection, caller = read.collection, read.caller
     plan = plan_of(schema, collection)
     args = Args()
-    info = example(caller, caller_id, method)
+    info = read.told.info(caller, caller_id, read.method, said)
     rule = "" if info.is_superuser else collection.view_rule or ""
     condition = queries.all_of(
         f'{BASE}."id" = {args.add(record_id)}',
         rule_condition(schema, collection, rule, info, args) if rule else "",
-        proof_condition(schema, caller, caller_id, proof, args) if proves else "",
+        proof_condition(schema, caller, caller_id, proof, args) if read.proves else "",
     )
-    shown = shown_text(plan, info, args)
+    shown = shown_text(plan, info, args, read.only)
     return args.bind(f"SELECT {shown}, {BASE}.xmin FROM {plan.table} {BASE}{queries.where(condition)}")  # noqa: S608
 
 
-def write_page(
-    schema: Schema,
-    collection: Collection,
-    caller: Caller | None,
-    proves: bool,
-    method: str,
-    skeleton: str,
-    ask: ListRequest,
-    given: Given,
-) -> Sql:
+def write_page(schema: Schema, read: Read, skeleton: str, ask: ListRequest, given: Given) -> Sql:
     """The texts of a page, joined by commas, and the total if it is wanted; no row without the proof."""
-    limit, offset, proof, caller_id, *values = given
+    limit, offset, proof, caller_id, known, *rest = given
+    said, values = rest[: len(read.told.classes)], rest[len(read.told.classes) :]
+    collection, caller = read.collection, read.caller
     plan = plan_of(schema, collection)
     args = Args()
-    info = example(caller, caller_id, method)
+    info = read.told.info(caller, caller_id, read.method, said)
     rule = "" if info.is_superuser else collection.list_rule or ""
     conditions = []
     if rule:
@@ -229,12 +340,17 @@ def write_page(
     condition = queries.where(queries.all_of(*conditions))
     source = f"FROM {plan.table} {BASE}{condition}"
     page = (
-        f"SELECT {shown_text(plan, info, args)} AS shown {source}{f' ORDER BY {order}' if order else ''}"
+        f"SELECT {shown_text(plan, info, args, read.only)} AS shown {source}{f' ORDER BY {order}' if order else ''}"
         f" LIMIT {args.add(limit)}::bigint OFFSET {args.add(offset)}::bigint"
     )
     items = f"(SELECT string_agg(page.shown, ',') FROM ({page}) page) AS items"  # noqa: S608
-    total = "" if ask.skip_total else f", (SELECT count(*) {source})"
-    proven = proof_condition(schema, caller, caller_id, proof, args) if proves else ""
+    total = ""
+    if not ask.skip_total:
+        counted = counting(
+            f"{args.add(known)}::text", f"{plan.table} {BASE}", queries.all_of(*conditions) or "true"
+        )
+        total = f", {counted} AS total, pg_current_snapshot()::text AS snapshot"
+    proven = proof_condition(schema, caller, caller_id, proof, args) if read.proves else ""
     return args.bind(f"SELECT {items}{total}{queries.where(proven)}")
 
 
@@ -246,17 +362,26 @@ def example(caller: Caller | None, caller_id: str, method: str) -> RequestInfo:
     return RequestInfo(caller=known, method=method)
 
 
-def shown_text(plan: Plan, info: RequestInfo, args: Args) -> str:
-    """SQL of the record as this caller sees it; a superuser sees every address."""
+def shown_text(plan: Plan, info: RequestInfo, args: Args, only: frozenset[str] | None = None) -> str:
+    """SQL of the record as this caller sees it; a superuser sees every address. Raises NotLearnt."""
     address = plan.collection.field("email") if plan.collection.is_auth else None
     asks_who = address is not None and not address.hidden and not info.is_superuser
+    if only is not None and "*" not in only and "email" not in only:
+        asks_who = False
     own_id = f"{args.add(info.caller.id)}::text" if asks_who and info.caller is not None else ""
-    return record_text(plan, superuser=info.is_superuser, own_id=own_id)
+    text = record_text(plan, superuser=info.is_superuser, own_id=own_id, only=only)
+    if text is None:
+        raise NotLearnt()
+    return text
 
 
-def proof_condition(schema: Schema, caller: Caller | None, caller_id: str, proof: str, args: Args) -> str:
-    """The caller's account is still there with the key that the token was made with."""
+def proof_condition(
+    schema: Schema, caller: Caller | None, caller_id: str, proof: str, args: Args, version: str = ""
+) -> str:
+    """The caller's account is still there with the key that the token was made with (and in this version)."""
     owner = schema.find(caller.collection_id if caller is not None else "")
     source = f"{ident(owner.table)} gp_caller"
     same = f'gp_caller."id" = {args.add(caller_id)} AND gp_caller."tokenKey" = {args.add(proof)}'
+    if version:
+        same += f" AND gp_caller.xmin::text = {args.add(version)}"
     return f"EXISTS (SELECT 1 FROM {source} WHERE {same})"  # noqa: S608

@@ -10,10 +10,12 @@ from groundplane.db.engine import Database
 from groundplane.db.sql import Args
 from groundplane.errors import Forbidden, NotFound
 from groundplane.query.effective import rule_of
+from groundplane.query.restricted import restrictions
 from groundplane.records.attachments import names_of
 from groundplane.records.plan import plan_of
 from groundplane.records.queries import owners_of_file, select_one
 from groundplane.records.service import Records, is_possible_id
+from groundplane.records.visible import withheld
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.file import FileField
@@ -54,13 +56,21 @@ async def find_file(db: Database, schema: Schema, collection: Collection, record
     raise NotFound()
 
 
+def is_protected(schema: Schema, found: Found) -> bool:
+    """Whether not everybody who knows a file's address gets it: by its field, or because a plugin keeps that."""
+    return found.field.protected or found.field.name in restrictions(schema, found.collection)
+
+
 async def check_protected(records: Records, schema: Schema, found: Found, info: RequestInfo) -> None:
-    """Evaluate the view rule for a protected file; raises NotFound."""
+    """Evaluate the view rule for a protected file, and what plugins say of its field; raises NotFound."""
     rule = rule_of(schema, found.collection, "view")
     try:
-        await records.find_allowed(schema, found.collection, found.record_id, rule, info)
+        row = await records.find_allowed(schema, found.collection, found.record_id, rule, info)
     except Forbidden:
         raise NotFound() from None
+    kept = await withheld(records.db, schema, [(plan_of(schema, found.collection), row)], info)
+    if found.field.name in kept.get(0, ()):
+        raise NotFound()
 
 
 async def locate(db: Database, schema: Schema, found: Found) -> NamedFile:

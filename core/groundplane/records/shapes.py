@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 from groundplane.db.lanes import PLACEHOLDER, Shape
 from groundplane.db.sql import Sql
 from groundplane.query.compare import WIRE_DATE, ascii_lower, like_pattern, moment_of
 from groundplane.query.errors import QueryError
+from groundplane.query.macros import MACROS, macro
 from groundplane.query.nodes import All, Call, Identifier, Node
 from groundplane.query.nodes import Any as AnyOf
 from groundplane.query.parser import parse
@@ -40,20 +42,52 @@ LITERAL = re.compile(
       | (?P<number>(?<=[=<>~ ])-?[0-9]{1,15}(?:\.[0-9]{1,6})?(?=[\s)&|]|$))""",
     re.VERBOSE | re.DOTALL,
 )
-TEXT, DATE, NUMBER, COUNT = "text", "date", "number", "count"
+TEXT, DATE, NUMBER, COUNT, MOMENT = "text", "date", "number", "count", "moment"
+# Two moments of which no macro has the same value, nor one macro in both what another has.
+MOMENTS = (
+    datetime(2041, 3, 5, 4, 6, 7, 8_000, tzinfo=UTC),
+    datetime(2046, 10, 21, 17, 38, 49, 321_000, tzinfo=UTC),
+)
 EXAMPLES: dict[str, Callable[[int, int], Any]] = {
     TEXT: lambda number, turn: f"Xq{number}w{'aK' if turn else 'bZ'}t",
     DATE: lambda number, turn: f"20{40 + turn}-03-{number % 28 + 1:02} 04:05:06.{number:03}Z",
     NUMBER: lambda number, turn: 40_961.25 + 1000 * number + turn,
     COUNT: lambda number, turn: 50_021 + 1000 * number + turn,
+    MOMENT: lambda number, turn: MOMENTS[turn],
 }
+
+
+def macro_forms() -> Iterator[Form]:
+    """What the compiler makes of a moment: each macro's value, as text and as date, or as number."""
+    for name in MACROS:
+        yield partial(macro, name)
+        yield (
+            partial(macro_moment, name)
+            if isinstance(macro(name, MOMENTS[0]), str)
+            else partial(macro_number, name)
+        )
+
+
+def macro_moment(name: str, moment: datetime) -> datetime | None:
+    return moment_of(str(macro(name, moment)))
+
+
+def macro_number(name: str, moment: datetime) -> float:
+    return float(macro(name, moment) or 0)
+
+
 # What the compiler makes of a value before it becomes a parameter.
 FORMS: dict[str, tuple[Form, ...]] = {
     TEXT: (None, lambda text: ascii_lower(like_pattern(text) or ""), ascii_lower),
     DATE: (None, moment_of),
     NUMBER: (None,),
     COUNT: (None,),
+    MOMENT: tuple(macro_forms()),
 }
+
+
+class NotLearnt(Exception):
+    """A statement cannot be written for all values of its classes."""
 
 
 class Learnt(NamedTuple):
@@ -143,7 +177,7 @@ class Shapes:
             self._known.clear()
         try:
             found = learn(classes, write, together=together)
-        except QueryError:
+        except (QueryError, NotLearnt):
             found = None
         self._known[key] = found
         return found

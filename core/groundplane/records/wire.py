@@ -17,13 +17,8 @@ _sorted_encoder = msgspec.json.Encoder(order="sorted")
 EXACT_INTEGER = 2**53
 
 # In UTF-8 JSON these bytes can only stand inside strings, so replacing them in the finished text is safe.
-ESCAPES = (
-    (b"<", b"\\u003c"),
-    (b">", b"\\u003e"),
-    (b"&", b"\\u0026"),
-    (b"\xe2\x80\xa8", b"\\u2028"),
-    (b"\xe2\x80\xa9", b"\\u2029"),
-)
+ESCAPES = (b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026")
+SEPARATORS = (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029")
 
 
 def number_text(value: float) -> str:
@@ -103,6 +98,10 @@ def escaped(raw: bytes) -> bytes:
     for byte, escape in ESCAPES:
         if byte in raw:
             raw = raw.replace(byte, escape)
+    # One byte is found many times faster than three.
+    if b"\xe2" in raw:
+        for separator, escape in SEPARATORS:
+            raw = raw.replace(separator, escape)
     return raw
 
 
