@@ -1,7 +1,8 @@
 # make serve   a server with the example collections
 # make test    everything that a change must pass: format, lint, types, tests, the wheel
 # make slow    the tests that take longer
-# make bench   the performance table
+# make bench   the usual operations, measured (a minute); make bench-full: everything, five times (half an hour)
+# make flame   where the time of one of them goes: make flame CASE=list
 #
 # Each makes .venv first, and again only when pyproject.toml has changed.
 
@@ -9,13 +10,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TESTS ?=
+CASE ?= get
 
-.PHONY: serve test slow bench clean
+.PHONY: serve test slow bench bench-full flame clean
 
 serve: $(VENV)/.installed
 	@$(BIN)/groundplane serve --config config.example.toml
 
 test: $(VENV)/.installed-dev
+	@sh .ci/install-debian
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -24,10 +27,17 @@ test: $(VENV)/.installed-dev
 	@echo "All of it passed."
 
 slow: $(VENV)/.installed-dev
+	@sh .ci/install-debian
 	$(BIN)/pytest -m slow $(TESTS)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/run.py
+
+bench-full: $(VENV)/.installed-dev
+	$(BIN)/python tests/bench/run.py --full --runs 5 --check --render
+
+flame: $(VENV)/.installed-dev
+	$(BIN)/python tests/bench/flame.py $(CASE)
 
 clean:
 	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -42,4 +52,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing what the tests need …"
 	@$(PIP) install --upgrade "pip>=25.1"
 	@$(PIP) install --group dev
+	@sh .ci/get-rclone $(VENV)
 	@touch $@
