@@ -80,6 +80,28 @@ async def test_rows_of_a_file_become_records(shop: LiveServer) -> None:
     assert "/api/collections/birds/records" in said
 
 
+async def test_stored_files_that_no_record_names_are_listed_and_deleted(shop: LiveServer) -> None:
+    code, said = await shop.command("files", "orphans")
+    assert (code, said) == (0, "No orphans.\n"), said
+    left = shop.folder / "data" / "storage" / "pbc_123" / "aaaaaaaaaaaaaaa" / "left.txt"
+    left.parent.mkdir(parents=True)
+    left.write_text("hello")
+    assert (await shop.command("files", "orphans"))[1] == "No orphans.\n"
+    shown = "pbc_123/aaaaaaaaaaaaaaa/left.txt  5  no such collection\n1 files of 5 bytes "
+    code, said = await shop.command("files", "orphans", "--min-age", "0")
+    assert (code, said) == (0, f"{shown}found; --delete removes them.\n")
+    code, said = await shop.command("files", "orphans", "--min-age", "0", "--delete")
+    assert (code, said) == (0, f"{shown}deleted.\n")
+    assert not left.exists()
+
+
+async def test_files_do_not_move_to_a_store_that_nobody_named(shop: LiveServer) -> None:
+    code, said = await shop.command("files", "migrate", "--to", "s3")
+    assert code == 1
+    assert said.startswith("Error: The files were not all moved (")
+    assert "Traceback" not in said
+
+
 async def test_doctor_names_what_is_wrong(shop: LiveServer) -> None:
     code, said = await shop.command("doctor")
     assert (code, "WRONG superusers: 0" in said, "WRONG file and database differ" in said) == (

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Request, Response, Router, get
 from litestar.params import FromPath
 
 from groundplane import __version__
 from groundplane.errors import NotFound
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # Nothing from other origins, nothing inline: a stored value that looks like a script stays text.
 POLICY = (
@@ -24,9 +27,14 @@ PAGE_HEADERS = {
 }
 ASSETS = {"setup.css": "text/css", "setup.js": "text/javascript", "tokens.css": "text/css"}
 
-templates = Environment(
-    loader=PackageLoader("groundplane_admin"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
+
+@cache
+def templates() -> Environment:
+    """The pages' templates; their engine is loaded with the first page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("groundplane_admin")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
 
 @get("/_")
@@ -38,7 +46,7 @@ async def start(request: Request[Any, Any, Any]) -> Response[bytes]:
     sent: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     if not sent.partition(b"?")[0].endswith(b"/"):
         return Response(b"", status_code=307, headers={"Location": "/_/"})
-    html = templates.get_template("setup.html").render(version=__version__)
+    html = templates().get_template("setup.html").render(version=__version__)
     return Response(html.encode(), media_type="text/html", headers=PAGE_HEADERS)
 
 

@@ -9,39 +9,56 @@ from functools import partial
 from importlib.resources import files as packaged
 from typing import TYPE_CHECKING, Any
 
+from groundplane.auth.actors import Actors
 from groundplane.auth.service import Auth
 from groundplane.auth.superusers import Superusers
 from groundplane.broker.broker import Broker
 from groundplane.broker.memory import MemoryBroker
 from groundplane.broker.postgres import PostgresBroker
+from groundplane.broker.valkey import ValkeyBroker
 from groundplane.collections.file import read_document
 from groundplane.collections.plan import Plan, Planner
 from groundplane.collections.service import Collections
 from groundplane.config import Config
-from groundplane.db.engine import Database
+from groundplane.db.engine import Database, LaneSizes
 from groundplane.db.migrate import migrate
 from groundplane.errors import Unavailable
 from groundplane.events.changes import Changes
+from groundplane.files.chosen import ChosenFiles
 from groundplane.files.local import LocalFiles
 from groundplane.files.service import Files
+from groundplane.files.thumbs import Thumbs
 from groundplane.hooks.manager import Plugins
 from groundplane.housekeeping import register_housekeeping
+from groundplane.jobs.plugins import register_work
 from groundplane.jobs.queue import Jobs
 from groundplane.jobs.schedule import Crons
+from groundplane.logs.handler import logging_to
+from groundplane.logs.service import Logs
 from groundplane.query.access import ask_plugins
+from groundplane.query.functions import add_function, remove_function
+from groundplane.query.visibility import ask_about_fields
+from groundplane.realtime.remote import Desk
+from groundplane.realtime.service import Realtime
 from groundplane.records.service import Records
-from groundplane.schema.cache import SchemaCache
+from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
+from groundplane.schema.fields.registry import add_type, remove_type
 from groundplane.services import Services
 from groundplane.settings.service import Settings
+from groundplane.sinks.service import EventSinks
+from groundplane.webhooks.addresses import Reach
+from groundplane.webhooks.declared import DeclaredWebhooks
+from groundplane.webhooks.service import Webhooks
 
 if TYPE_CHECKING:
     from litestar import Litestar
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import HTTPScope, Receive, Scope, Send
 
+    from groundplane.api.direct import Asked, Done
     from groundplane.api.gateway import Gateway
 
-SCHEMA, SETTINGS = "schema", "settings"  # channels of the broker
+SCHEMA, SETTINGS, WEBHOOKS = "schema", "settings", "webhooks"  # channels of the broker
 
 
 def functions_sql() -> str:
@@ -65,14 +82,18 @@ async def open_services(
     `plugins` are those of the configuration, unless others are given.
     """
     plugins = plugins or Plugins.of(config)
+    add_words(plugins)
     database = await Database.connect(
         database_url,
         min_size=1 if small else config.database.pool_min,
         max_size=config.database.pool_max,
         statement_timeout_s=config.database.statement_timeout_s,
         acquire_timeout_s=config.database.acquire_timeout_s,
+        lanes=LaneSizes(config.database.read_lanes, config.database.list_lanes, config.database.write_lanes),
+        pooled=config.database.pooled,
+        direct_url=config.database.direct_url,
     )
-    broker: Broker = MemoryBroker() if alone else PostgresBroker(database, database_url)
+    broker = broker_of(config, database, database_url, alone=alone)
     try:
         await migrate(database, functions_sql())
         services = connect_parts(config, database, broker, plugins)
@@ -80,39 +101,83 @@ async def open_services(
         await broker.start()
         await services.collections.load()
         await services.settings.load()
+        await services.webhooks.load()
+        await services.realtime.start()
         await plugins.start(services, database)
+        plugins.collect_event_sinks(services.sinks.register)
+        register_work(services.jobs, services.crons, plugins)
         for missed in plugins.missed:
             raise Unavailable(f"Plugin {missed.name} is required and broken: {missed.reason}")
         connect_access(services)
-        yield services
+        if not small:
+            services.logs.writer.start()
+        try:
+            with logging_to(services.logs.writer):
+                yield services
+        finally:
+            await services.files.close()
+            await services.realtime.close()
+            await services.sinks.close()
+            await services.webhooks.close()
+            await services.logs.writer.close()
     finally:
         await plugins.stop()
+        remove_words(plugins)
         await broker.close()
         await database.close()
+
+
+def add_words(plugins: Plugins) -> None:
+    """Make the plugins' field types and filter functions known to this process, before it reads the schema."""
+    for plugin in plugins.loaded:
+        problems = [add_type(plugin.name, field_type) for field_type in plugin.field_types]
+        problems += [add_function(plugin.name, function) for function in plugin.filter_functions]
+        for problem in filter(None, problems):
+            plugins.drop(plugin.name, problem)
+
+
+def remove_words(plugins: Plugins) -> None:
+    for plugin in plugins.all:
+        for field_type in plugin.field_types:
+            remove_type(field_type)
+        for function in plugin.filter_functions:
+            remove_function(function)
+
+
+def broker_of(config: Config, database: Database, database_url: str, *, alone: bool) -> Broker:
+    """What carries messages between the processes, as configured."""
+    if config.broker.url:
+        return ValkeyBroker(config.broker.url, database, prefix=config.broker.prefix)
+    if alone:
+        return MemoryBroker()
+    return PostgresBroker(database, config.database.direct_url or database_url)
 
 
 def connect_access(services: Services) -> None:
     """Have plugins asked about access for this version of the schema and every later one."""
     plugins, schema = services.plugins, services.schema
-    closed = plugins.has_lost_access_rules
-    if plugins.hooks.access_rules or closed:
-        schema.prepare = partial(ask_plugins, hook=plugins.hooks.access_rules, closed=closed)
-        schema.prepare(schema.current)
+    rules, fields = plugins.hooks.access_rules, plugins.hooks.field_visibility
+    rules_lost, fields_lost = plugins.has_lost(rules.name), plugins.has_lost(fields.name)
+    if not (rules or fields or rules_lost or fields_lost):
+        return
+
+    def prepare(new: Schema) -> None:
+        if rules or rules_lost:
+            ask_plugins(new, rules, closed=rules_lost)
+        if fields or fields_lost:
+            ask_about_fields(new, fields, closed=fields_lost)
+
+    schema.prepare = prepare
+    prepare(schema.current)
 
 
 def connect_parts(config: Config, database: Database, broker: Broker, plugins: Plugins) -> Services:
     """Make the parts and connect what must act together."""
     hooks = plugins.hooks
     schema = SchemaCache()
-    files = Files(LocalFiles(config.files_folder))
-    changes = Changes()
-    records = Records(database, schema, files, hooks, changes)
 
     async def announce(channel: str, version: int) -> None:
         await broker.publish_and_wait(channel, str(version).encode())
-
-    async def forget_files(collection: Collection) -> None:
-        await files.delete_collection(collection.id)
 
     settings = Settings(
         database,
@@ -120,6 +185,17 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         announce=partial(announce, SETTINGS),
         hooks=hooks,
     )
+    storage = ChosenFiles(LocalFiles(config.files_folder), settings)
+    files = Files(storage, Thumbs(database, storage, config.files))
+    changes = Changes()
+    records = Records(database, schema, files, hooks, changes)
+
+    async def forget_files(collection: Collection) -> None:
+        await files.delete_collection(collection.id)
+
+    realtime = Realtime(database, schema, records, broker, config.realtime, hooks)
+    changes.listeners.append(realtime)
+    changes.before_deletion.append(realtime.deleting)
     collections = Collections(
         database,
         schema,
@@ -129,7 +205,23 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         deleted=forget_files,
         hooks=hooks,
     )
-    jobs = Jobs(database)
+    jobs = Jobs(database, hooks=hooks)
+    auth = Auth(database, schema, settings, records, hooks)
+    webhooks = Webhooks(
+        database,
+        schema,
+        jobs,
+        reach=Reach(
+            allow_http=config.outgoing.allow_http,
+            allow_private=config.outgoing.allow_private,
+            networks=tuple(config.outgoing.allow_networks),
+        ),
+        encryption_key=config.security.encryption_key,
+        announce=partial(announce, WEBHOOKS, 0),
+        keep_days=config.outgoing.keep_days,
+        suspend_after_days=config.outgoing.suspend_after_days,
+    )
+    changes.listeners.append(webhooks.outbox)
     services = Services(
         config=config,
         db=database,
@@ -138,13 +230,19 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         settings=settings,
         files=files,
         collections=collections,
-        planner=Planner(collections, settings),
+        planner=Planner(collections, settings, DeclaredWebhooks(webhooks)),
         changes=changes,
         records=records,
-        auth=Auth(database, schema, settings, records, hooks),
-        superusers=Superusers(database, schema),
+        realtime=realtime,
+        streams=Desk(realtime, broker, schema, records),
+        auth=auth,
+        actors=Actors(auth.callers, schema, hooks, plugins.may_name_superusers),
+        superusers=Superusers(database, schema, changes),
         jobs=jobs,
         crons=Crons(database, jobs),
+        logs=Logs(database, settings),
+        sinks=EventSinks(database, schema, jobs, changes),
+        webhooks=webhooks,
         plugins=plugins,
     )
     register_housekeeping(services)
@@ -155,8 +253,12 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
     async def new_settings(payload: bytes) -> None:
         await settings.load(int(payload))
 
+    async def new_webhooks(_: bytes) -> None:
+        await webhooks.load()
+
     broker.subscribe(SCHEMA, new_schema)
     broker.subscribe(SETTINGS, new_settings)
+    broker.subscribe(WEBHOOKS, new_webhooks)
     broker.on_reconnect(services.catch_up)
     return services
 
@@ -167,7 +269,7 @@ async def prepare(services: Services) -> Plan:
     Raises `collections.file.BadFile` and `collections.plan.NotApplied`.
     """
     config = services.config
-    if not config.collections and not config.settings:
+    if not config.collections and not config.settings and not config.webhooks:
         return Plan()
     _, left = await services.planner.apply_safe(read_document(config.declared))
     return left
@@ -206,6 +308,20 @@ class Application:
             await self._catch_up(self.services)
         await self._gateway(scope, receive, send)
 
+    def begin_shutdown(self) -> None:
+        """End the streams, for which a stopping HTTP server would otherwise wait."""
+        if self.services is not None:
+            self.services.realtime.end_streams()
+
+    def directly(self, scope: HTTPScope, done: Done) -> Asked | None:
+        """Take on a request without ASGI, as `api.direct.DirectReads`; None: call this application with it."""
+        if self.services is None or not self.services.broker.trusted or self._gateway.direct is None:
+            return None
+        if scope["method"] == "POST":
+            creates = self._gateway.direct_creates
+            return creates.begin(scope, done) if creates is not None else None
+        return self._gateway.direct.begin(scope, done)
+
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
         async with open_services(
@@ -213,7 +329,7 @@ class Application:
         ) as services:
             self.services = services
             self._gateway.attach(services)
-            services.plugins.hooks.ready()
+            services.plugins.hooks.ready(role="web")
             yield
 
     async def _catch_up(self, services: Services) -> None:

@@ -9,8 +9,8 @@ import asyncio
 import functools
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
@@ -22,9 +22,15 @@ from groundplane import __version__
 # Everything else is imported by the command that needs it, so that `--help` answers at once.
 if TYPE_CHECKING:
     from groundplane.config import Config
+    from groundplane.hooks.manager import Plugins
+    from groundplane.hooks.removal import Belongings
     from groundplane.services import Services
 
 DIFFERENT = 3
+# Keys of what the group of plugins' commands keeps in the context.
+CONFIG_FILE, DATA_DIR, PLUGIN_COMMANDS = (
+    f"groundplane.{name}" for name in ("config", "data_dir", "commands")
+)
 Result = TypeVar("Result")
 Command = Callable[..., Any]
 
@@ -53,7 +59,12 @@ def options(command: Command) -> Command:
         flags = {"data_dir": data_dir} | {
             f"server.{name}": more.pop(name, None) for name in ("host", "port", "workers")
         }
-        get_current_context().obj = flags
+        context = get_current_context()
+        # `groundplane x --config FILE PLUGIN COMMAND` means the command too.
+        if config_file is None and (given := context.meta.get(CONFIG_FILE)):
+            config_file = Path(given)
+        flags["data_dir"] = data_dir or context.meta.get(DATA_DIR)
+        context.obj = flags
         return command(*args, config=configured(config_file, flags), config_file=config_file, **more)
 
     return wrapped
@@ -70,6 +81,7 @@ def configured(file: Path | None, flags: dict[str, Any]) -> Config:
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's work; failures that explain themselves end it with their sentence."""
+    from groundplane.errors import explained
     from groundplane.supervisor import CannotStart, is_for_people
 
     try:
@@ -82,34 +94,21 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         raise
 
 
-def explained(error: Exception) -> str:
-    """The message, and for a refused value the fields it is about."""
-    from groundplane.errors import FieldError, GroundplaneError
-
-    lines = [str(error)]
-
-    def add(data: Any, path: str) -> None:
-        for key, value in data.items():
-            name = f"{path}.{key}" if path else str(key)
-            if isinstance(value, FieldError):
-                lines.append(f"  {name}: {value.message}")
-            elif isinstance(value, dict):
-                add(value, name)
-
-    if isinstance(error, GroundplaneError):
-        add(dict(error.data), "")
-    return "\n".join(lines)
-
-
 @asynccontextmanager
-async def installation(config: Config) -> AsyncIterator[Services]:
-    """Open the parts on the configured database, beside a running server or alone."""
+async def installation(config: Config, plugins: Plugins | None = None) -> AsyncIterator[Services]:
+    """Open the parts on the configured database, beside a running server or alone.
+
+    `plugins` are those of the configuration, unless others are given.
+    """
     from groundplane.app import open_services
     from groundplane.log import set_up_logging
     from groundplane.supervisor import database_of
 
     set_up_logging(config.log)
-    async with database_of(config) as (url, _), open_services(config, url, small=True) as services:
+    async with (
+        database_of(config) as (url, _),
+        open_services(config, url, small=True, plugins=plugins) as services,
+    ):
         yield services
 
 
@@ -130,10 +129,13 @@ def groundplane() -> None:
 def serve(config: Config, config_file: Path | None, dev: bool) -> None:
     """Start the server."""
     from groundplane.config import DEFAULT_FILE, load_config
-    from groundplane.log import set_up_logging
+    from groundplane.nursery import Nursery
+
+    nursery = Nursery()  # before there are threads or an event loop
+    from groundplane.plain_log import set_up_plain_logging
     from groundplane.supervisor import Supervisor
 
-    set_up_logging(config.log)
+    set_up_plain_logging(config.log)
     flags = get_current_context().obj
 
     def again() -> Config:
@@ -141,7 +143,11 @@ def serve(config: Config, config_file: Path | None, dev: bool) -> None:
 
     async def work() -> None:
         supervisor = Supervisor(
-            config, say=click.echo, watched=(config_file or DEFAULT_FILE) if dev else None, reload=again
+            config,
+            nursery,
+            say=click.echo,
+            watched=(config_file or DEFAULT_FILE) if dev else None,
+            reload=again,
         )
         await supervisor.run()
 
@@ -221,6 +227,7 @@ def pull(config: Config, config_file: Path | None) -> None:
     from groundplane.collections.pull import pulled
     from groundplane.config import DEFAULT_FILE
     from groundplane.settings.values import to_json
+    from groundplane.webhooks.pulled import pulled_webhooks
 
     file = config_file or DEFAULT_FILE
 
@@ -229,6 +236,7 @@ def pull(config: Config, config_file: Path | None) -> None:
             settings = to_json(services.settings.current)
             before = file.read_text(encoding="utf-8") if file.exists() else ""
             after = pulled(before, services.schema.current, settings)
+            after = pulled_webhooks(after, await services.webhooks.all(), services.schema.current)
         if after == before:
             return f"{file} is as the database."
         write_whole(file, after)
@@ -377,7 +385,7 @@ def import_file(
     async def work() -> list[str]:
         async with installation(config) as services:
             with Progress() as progress:
-                target = TableTarget(services.db, services.collections)
+                target = TableTarget(services.db, services.collections, services.changes)
                 return (await import_table(wanted, target, progress)).lines()
 
     for line in run(work()):
@@ -428,6 +436,82 @@ class Progress:
             click.echo(f"{what} …", err=True)
 
 
+@groundplane.group()
+def files() -> None:
+    """The stored files of records."""
+
+
+@files.command()
+@click.option("--delete", is_flag=True, help="Delete them.")
+@click.option(
+    "--min-age",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    help="Hours; what is younger may belong to a record that is just being written. Default 24.",
+)
+@options
+def orphans(config: Config, config_file: Path | None, delete: bool, min_age: float) -> None:
+    """List stored files that no record names."""
+    from datetime import timedelta
+
+    from groundplane.clock import now
+    from groundplane.files.chosen import ChosenFiles
+    from groundplane.files.local import LocalFiles
+    from groundplane.files.orphans import find_orphans
+    from groundplane.files.storage import StorageFailed
+
+    async def work() -> tuple[int, int, int]:
+        count = size = unfinished = 0
+        age = timedelta(hours=min_age)
+        async with installation(config) as services:
+            storage = services.files.storage
+            if isinstance(storage, ChosenFiles) and isinstance(storage.local, LocalFiles):
+                unfinished = await storage.local.abandoned(now() - age, delete=delete)
+            found = find_orphans(storage, services.db, services.schema.current, age)
+            async for orphan in found:
+                click.echo(f"{orphan.key}  {orphan.size}  {orphan.reason}")
+                if delete:
+                    await storage.delete(orphan.key)
+                count, size = count + 1, size + orphan.size
+        return count, size, unfinished
+
+    try:
+        count, size, unfinished = run(work())
+    except StorageFailed as error:
+        fail(f"The file store failed ({error}): correct it and try again.")
+    outcome = "deleted" if delete else "found; --delete removes them"
+    click.echo(f"{count} files of {size} bytes {outcome}." if count else "No orphans.")
+    if unfinished:
+        click.echo(f"{unfinished} uploads that a crash cut off {outcome}.")
+
+
+@files.command()
+@click.option("--to", type=click.Choice(["s3", "local"]), required=True, help="Where all files shall be.")
+@click.option("--delete", is_flag=True, help="Delete from the old store what the new one has.")
+@options
+def migrate(config: Config, config_file: Path | None, to: str, delete: bool) -> None:
+    """Move all files to the object store of the settings, or back, while the server runs."""
+    from groundplane.files.chosen import ChosenFiles
+    from groundplane.files.moving import Moved, move
+    from groundplane.files.storage import StorageFailed
+
+    async def work() -> Moved:
+        async with installation(config) as services:
+            store = services.files.storage
+            if not isinstance(store, ChosenFiles):
+                fail("The files are in the store of a plugin, which they cannot be moved out of.")
+            with Progress() as progress:
+                return await move(
+                    store, services.settings, to_s3=to == "s3", delete=delete, progress=progress
+                )
+
+    try:
+        moved = run(work())
+    except StorageFailed as error:
+        fail(f"The files were not all moved ({error}): correct it and try again; what is done stays done.")
+    click.echo(f"{moved.copied} files ({moved.copied_bytes} bytes) copied, {moved.there} were there already.")
+
+
 @groundplane.command()
 @click.option("--all", "everything", is_flag=True, help="Also what only superusers may use.")
 @options
@@ -443,10 +527,13 @@ def openapi(config: Config, config_file: Path | None, everything: bool) -> None:
 
 
 @groundplane.command()
+@click.option("--indexes", is_flag=True, help="Name the indexes that collections lack for how they are used.")
+@click.option("--memory", is_flag=True, help="Show what the processes of the running server take.")
 @options
-def doctor(config: Config, config_file: Path | None) -> None:
+def doctor(config: Config, config_file: Path | None, indexes: bool, memory: bool) -> None:
     """Look for what is wrong with this installation; exit code 1 when something is."""
-    from groundplane.doctor import examine
+    from groundplane.doctor import examine, index_lines
+    from groundplane.process_memory import memory_lines
 
     async def work() -> bool:
         sound = True
@@ -455,7 +542,17 @@ def doctor(config: Config, config_file: Path | None) -> None:
             click.echo(f"{'ok   ' if finding.sound else 'WRONG'} {finding.text}")
         return sound
 
-    if not run(work()):
+    async def advise() -> None:
+        async with installation(config) as services:
+            async for line in index_lines(services):
+                click.echo(line)
+
+    if memory:
+        for line in memory_lines(config):
+            click.echo(line)
+    if indexes:
+        run(advise())
+    if not (indexes or memory) and not run(work()):
         sys.exit(1)
 
 
@@ -509,6 +606,139 @@ def check_plugins(config: Config, config_file: Path | None) -> None:
         sys.exit(1)
 
 
+@plugin.command("enable")
+@click.argument("name")
+@options
+def enable_plugin(config: Config, config_file: Path | None, name: str) -> None:
+    """Switch a plugin on in the configuration file; it is loaded at the next start."""
+    click.echo(switch(config, config_file, name, on=True))
+
+
+@plugin.command("disable")
+@click.argument("name")
+@options
+def disable_plugin(config: Config, config_file: Path | None, name: str) -> None:
+    """Switch a plugin off in the configuration file; its tables and settings stay."""
+    click.echo(switch(config, config_file, name, on=False))
+
+
+def switch(config: Config, config_file: Path | None, name: str, *, on: bool) -> str:
+    """Edit the configuration file; returns what came of it as a sentence."""
+    from groundplane.config import DEFAULT_FILE
+    from groundplane.hooks.checks import BadPlugin
+    from groundplane.hooks.loading import Source, find
+    from groundplane.hooks.switching import switched
+
+    found = next((each for each in find(config) if each.name == name), None)
+    if found is None and on:
+        fail(f"There is no plugin {name}: install it first.")
+    file = config_file or DEFAULT_FILE
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    is_bundled = found is not None and found.source is Source.BUNDLED
+    try:
+        after = switched(before, name, on=on, needs_section=is_bundled)
+    except BadPlugin as error:
+        fail(f"{error}.")
+    word = "on" if on else "off"
+    if after == before:
+        return f"{name} is switched {word} in {file}."
+    write_whole(file, after)
+    return f"{name} was switched {word} in {file}; restart the server."
+
+
+@plugin.command("uninstall")
+@click.argument("name")
+@click.option("--keep-data", is_flag=True, help="Only switch it off; its tables stay.")
+@click.option(
+    "--export",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write its tables to a new file, then drop them.",
+)
+@click.option("--drop-data", is_flag=True, help="Drop its tables.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options
+def uninstall_plugin(
+    config: Config,
+    config_file: Path | None,
+    name: str,
+    keep_data: bool,
+    file: Path | None,
+    drop_data: bool,
+    yes: bool,
+) -> None:
+    """Take a plugin out: shows what it has in the database, and does with it what you say. Stop the server first."""
+    from groundplane.errors import GroundplaneError
+    from groundplane.hooks.checks import BadPlugin
+    from groundplane.hooks.loading import NAME, find
+    from groundplane.hooks.manager import Plugins
+    from groundplane.hooks.removal import belongings, drop
+
+    if keep_data + drop_data + (file is not None) > 1:
+        raise click.UsageError("Say one of --keep-data, --export FILE and --drop-data.")
+    found = next((each for each in find(config) if each.name == name), None)
+    known = Plugins.of(config).get(name)
+    types = (
+        {str(getattr(each, "type_name", "")) for each in known.field_types} if known is not None else set()
+    )
+
+    async def look() -> tuple[Belongings, list[str]]:
+        # Without any plugin: this one must not make its tables again.
+        async with installation(config, Plugins()) as services:
+            fields = [
+                f"{collection.name}.{field.name}"
+                for collection in services.schema.current
+                for field in collection.fields
+                if field.type_name in types
+            ]
+            return await belongings(services.db, name), fields
+
+    async def remove(ids: tuple[str, ...]) -> int:
+        async with installation(config, Plugins()) as services:
+            rows = await drop(services.db, name, file)
+            for job in ids:
+                with suppress(GroundplaneError):
+                    await services.jobs.cancel(job)
+            return rows
+
+    if not NAME.fullmatch(name):
+        fail(f"There is no plugin {name}.")
+    has, fields = run(look())
+    if found is None and not has:
+        fail(f"There is no plugin {name}, and nothing of it in the database.")
+    for line in described(name, has, fields):
+        click.echo(line)
+    if not (keep_data or drop_data or file is not None):
+        raise click.UsageError("Say what becomes of this: --keep-data, --export FILE or --drop-data.")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("Say --yes, or run this on a terminal.")
+        click.confirm("Go on?", abort=True)
+    if not keep_data:
+        try:
+            rows = run(remove(has.jobs))
+        except BadPlugin as error:
+            fail(f"{str(error)[0].upper()}{str(error)[1:]}.")
+        click.echo(f"{rows} rows were written to {file}." if file is not None else "Its tables were dropped.")
+    click.echo(switch(config, config_file, name, on=False))
+    if found is not None:
+        click.echo(f"Its code is still there ({found.where}): remove that as it was installed.")
+
+
+def described(name: str, has: Belongings, fields: list[str]) -> Iterator[str]:
+    """What a plugin has in the database, line by line."""
+    for table, rows in has.tables.items():
+        yield f"table x_{name}.{table}: {rows} rows"
+    if has.steps:
+        yield f"{len(has.steps)} steps of its tables, up to {has.steps[-1]}"
+    if has.jobs:
+        yield f"{len(has.jobs)} jobs that are not finished"
+    for field in fields:
+        yield f"field {field}: stays with its values, and cannot be changed any more"
+    if not (has or fields):
+        yield f"{name} has nothing in the database."
+
+
 @groundplane.command()
 def hooks() -> None:
     """List the hooks that plugins may implement, with their kinds and signatures."""
@@ -522,17 +752,26 @@ class PluginCommands(click.RichGroup):
     """The commands that plugins add, one group per plugin; plugins are loaded when one is looked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(self._groups())
+        return sorted(self._groups(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return self._groups().get(cmd_name)
+        return self._groups(ctx).get(cmd_name)
 
-    @functools.cache  # noqa: B019  # one per process
-    def _groups(self) -> dict[str, Any]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Which plugins there are is in the file that the command at the end is given.
+        ctx.meta[CONFIG_FILE] = option_value(args, "--config")
+        ctx.meta[DATA_DIR] = option_value(args, "--data-dir")
+        return super().parse_args(ctx, args)
+
+    def _groups(self, ctx: Any) -> dict[str, Any]:
         from groundplane.hooks.manager import Plugins
 
-        found: dict[str, Any] = {}
-        for name, result, error in Plugins.of(configured(None, {})).hooks.register_commands.ask():
+        found: dict[str, Any] = ctx.meta.setdefault(PLUGIN_COMMANDS, {})
+        if found:
+            return found
+        file = ctx.meta.get(CONFIG_FILE)
+        config = configured(Path(file) if file else None, {"data_dir": ctx.meta.get(DATA_DIR)})
+        for name, result, error in Plugins.of(config).hooks.register_commands.ask():
             commands = result if isinstance(result, list | tuple) else []
             if (
                 error is not None
@@ -547,8 +786,22 @@ class PluginCommands(click.RichGroup):
         return found
 
 
+def option_value(args: list[str], name: str) -> str | None:
+    """The value of an option anywhere among arguments that are not parsed yet."""
+    for position, argument in enumerate(args):
+        if argument == "--":
+            return None
+        if argument == name and position + 1 < len(args):
+            return args[position + 1]
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+    return None
+
+
 @groundplane.group("x", cls=PluginCommands)
-def plugin_commands() -> None:
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file; default groundplane.toml.")
+@click.option("--data-dir", help="Folder of the embedded database and of files; default gp_data.")
+def plugin_commands(config: Path | None, data_dir: str | None) -> None:
     """Commands of plugins: `groundplane x PLUGIN COMMAND`."""
 
 

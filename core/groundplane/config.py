@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,13 +54,22 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `pool_min`, `pool_max`    connections that each worker keeps, and the most that it opens
     `acquire_timeout_s`       seconds a request waits for a free connection before it is answered 503
     `statement_timeout_s`     seconds after which a statement is stopped
+    `read_lanes`, `list_lanes`, `write_lanes`   connections, beside the pool, that answer waiting requests
+                              together: for single records, for lists, for creates, updates and deletes
+    `pooled`                  `url` is a pooler that lends a session for one transaction, as PgBouncer does
+    `direct_url`              the same database past the pooler, for what needs a session of its own
     """
 
     url: str = ""
-    pool_min: int = 2
+    pool_min: int = 1
     pool_max: int = 10
     acquire_timeout_s: float = 10.0
     statement_timeout_s: float = 30.0
+    read_lanes: int = 2
+    list_lanes: int = 2
+    write_lanes: int = 2
+    pooled: bool = False
+    direct_url: str = ""
 
     def __repr__(self) -> str:
         # The address holds a password.
@@ -90,13 +101,64 @@ class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lease_s: float = 30.0
 
 
+class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What carries messages between the workers of all nodes.
+
+    `url`                     Valkey or Redis: `valkey://[user:password@]host:6379/0`, `valkeys://` with TLS,
+                              `unix:///path`; "" is PostgreSQL itself
+    `prefix`                  keeps installations apart that share a server
+    """
+
+    url: str = ""
+    prefix: str = "groundplane"
+
+    def __repr__(self) -> str:
+        return f"BrokerConfig(prefix={self.prefix!r}, …)"  # the address may hold a password
+
+
+class RealtimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Streams of changes.
+
+    `replay_s`                seconds for which a client that was away can ask for what it missed
+    `replay`                  the same for single collections, by name: `{ posts = 3600, logs = 0 }`
+    `max_clients`             open streams of one worker; more are answered 503
+    """
+
+    replay_s: float = 600.0
+    replay: dict[str, float] = msgspec.field(default_factory=dict)
+    max_clients: int = 10_000
+
+
 class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the files of records are kept while the settings do not name an object store.
+    """Where the files of records are kept while the settings do not name an object store, and their thumbs.
 
     `folder`                  "" is the folder `storage` in `data_dir`
+    `thumb_workers`           thumbs that each web process makes at a time; 0 makes none
+    `thumb_wait_s`            seconds that a request waits for its turn before it gets the whole picture
+    `thumb_max_pixels`        larger pictures get no thumb; one needs up to 16 bytes of memory per pixel
     """
 
     folder: str = ""
+    thumb_workers: int = 2
+    thumb_wait_s: float = 60.0
+    thumb_max_pixels: int = 50_000_000
+
+
+class OutgoingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where webhooks may be sent to, and what is kept of them.
+
+    `allow_http`              true: also to addresses that begin with http://
+    `allow_private`           true: also to this machine and private networks
+    `allow_networks`          addresses and networks, as "10.1.0.0/16", that are allowed beside the public ones
+    `keep_days`               days after which finished deliveries are forgotten, and waiting ones given up
+    `suspend_after_days`      days of nothing but failures after which a webhook is suspended
+    """
+
+    allow_http: bool = False
+    allow_private: bool = False
+    allow_networks: list[str] = msgspec.field(default_factory=list)
+    keep_days: float = 14.0
+    suspend_after_days: float = 5.0
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +189,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `plugins`                 a table for each plugin; `enabled` switches it on or off, the rest is its own
     `settings`                wanted values of the settings that admins see, in the shape of the settings API
     `collections`             wanted collections, in the shape of the collections API
+    `webhooks`                wanted webhooks, in the shape of the webhooks API
     """
 
     data_dir: str = "gp_data"
@@ -136,11 +199,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     security: SecurityConfig = msgspec.field(default_factory=SecurityConfig)
     files: FilesConfig = msgspec.field(default_factory=FilesConfig)
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
+    broker: BrokerConfig = msgspec.field(default_factory=BrokerConfig)
+    realtime: RealtimeConfig = msgspec.field(default_factory=RealtimeConfig)
+    outgoing: OutgoingConfig = msgspec.field(default_factory=OutgoingConfig)
     log: LogConfig = msgspec.field(default_factory=LogConfig)
     schema: SchemaConfig = msgspec.field(default_factory=SchemaConfig)
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     collections: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    webhooks: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
     @property
     def data_folder(self) -> Path:
@@ -157,6 +224,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "collections": self.collections,
             "schema": {"exclusive": self.schema.exclusive},
         }
+        if self.webhooks:
+            parts["webhooks"] = self.webhooks
         return parts | ({"settings": self.settings} if self.settings else {})
 
     @property
@@ -293,6 +362,14 @@ def explained(error: msgspec.ValidationError) -> str:
     return f"{name} must be {described(wanted)}."
 
 
+def is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def check_ranges(config: Config) -> None:
     server, database, jobs = config.server, config.database, config.jobs
     wrong = {
@@ -313,8 +390,34 @@ def check_ranges(config: Config) -> None:
         )
         not in (0, 32),
         "jobs.workers must be between 0 and 64.": not 0 <= jobs.workers <= 64,
+        "files.thumb_workers must be between 0 and 64.": not 0 <= config.files.thumb_workers <= 64,
+        "files.thumb_wait_s must be above 0.": config.files.thumb_wait_s <= 0,
+        "files.thumb_max_pixels must be between 1 and 1000000000.": not 1
+        <= config.files.thumb_max_pixels
+        <= 1_000_000_000,
         "jobs.slots must be between 1 and 1000.": not 1 <= jobs.slots <= 1000,
         "jobs.lease_s must be between 5 and 3600.": not 5 <= jobs.lease_s <= 3600,
+        "broker.url must begin with valkey://, valkeys://, redis://, rediss:// or unix://, or be empty.": (
+            bool(config.broker.url)
+            and not config.broker.url.startswith(
+                ("valkey://", "valkeys://", "redis://", "rediss://", "unix://")
+            )
+        ),
+        "broker.prefix must be 1 to 50 letters, digits and - _ .": not re.fullmatch(
+            r"[A-Za-z0-9_.-]{1,50}", config.broker.prefix, re.ASCII
+        ),
+        "realtime.replay_s must be between 0 and 604800.": not 0 <= config.realtime.replay_s <= 604_800,
+        "realtime.replay must name seconds between 0 and 604800.": not all(
+            0 <= seconds <= 604_800 for seconds in config.realtime.replay.values()
+        ),
+        "realtime.max_clients must be 1 or more.": config.realtime.max_clients < 1,
+        "outgoing.allow_networks must list addresses and networks like 10.1.0.0/16.": any(
+            not is_network(entry) for entry in config.outgoing.allow_networks
+        ),
+        "outgoing.keep_days must be between 1 and 365.": not 1 <= config.outgoing.keep_days <= 365,
+        "outgoing.suspend_after_days must be between 0.01 and 365.": not 0.01
+        <= config.outgoing.suspend_after_days
+        <= 365,
         "data_dir must not be empty.": not config.data_dir,
     }
     for message, is_wrong in wrong.items():

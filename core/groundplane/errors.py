@@ -100,3 +100,20 @@ class Unavailable(GroundplaneError):
 
     status = 503
     message = "The service is temporarily unavailable. Try again in a moment."
+
+
+def explained(error: Exception) -> str:
+    """The message, and for a refused value the fields it is about, a line each."""
+    lines = [str(error)]
+
+    def add(data: ErrorData, path: str) -> None:
+        for key, value in data.items():
+            name = f"{path}.{key}" if path else str(key)
+            if isinstance(value, FieldError):
+                lines.append(f"  {name}: {value.message}")
+            elif isinstance(value, Mapping):
+                add(value, name)
+
+    if isinstance(error, GroundplaneError):
+        add(error.data, "")
+    return "\n".join(lines)

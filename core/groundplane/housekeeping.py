@@ -40,12 +40,20 @@ def register_housekeeping(services: Services) -> None:
         await services.jobs.forget_old()
         await crons.forget_old_slots()
 
+    async def forget_logs() -> None:
+        await services.logs.trim()
+
+    async def forget_deliveries() -> None:
+        await services.webhooks.clean_up()
+
     async def analyze() -> None:
         await analyze_tables(db)
 
     crons.add("__gpIdempotencyCleanup__", "17 * * * *", forget_keys)
     crons.add("__gpJobsCleanup__", "27 * * * *", forget_jobs)
+    crons.add("__gpWebhooksCleanup__", "37 * * * *", forget_deliveries)
     crons.add("__pbDBOptimize__", "0 0 * * *", analyze, timeout_s=3600, max_attempts=1)
+    crons.add("__pbLogsCleanup__", "0 */6 * * *", forget_logs)
     crons.add("__pbMFACleanup__", "0 * * * *", forget_mfas)
     crons.add("__pbOTPCleanup__", "0 * * * *", forget_otps)
     crons.add("__pbRateLimitersCleanup__", "2 * * * *", forget_limits, present=has_limited)

@@ -19,9 +19,14 @@ def follow_parent(grace_s: float) -> None:
     The kernel's signal (Linux) lets open requests finish, but is handled by the event loop. A worker whose
     loop hangs would stay for ever and keep the port, so a thread of its own looks after the parent as well.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     threading.Thread(target=_end_after, args=(os.getppid(), grace_s), daemon=True).start()
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends, where it can (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _end_after(parent: int, grace_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from groundplane.auth.actors import Actors
 from groundplane.auth.service import Auth
 from groundplane.auth.superusers import Superusers
 from groundplane.broker.broker import Broker
@@ -16,9 +17,14 @@ from groundplane.files.service import Files
 from groundplane.hooks.manager import Plugins
 from groundplane.jobs.queue import Jobs
 from groundplane.jobs.schedule import Crons
+from groundplane.logs.service import Logs
+from groundplane.realtime.remote import Desk
+from groundplane.realtime.service import Realtime
 from groundplane.records.service import Records
 from groundplane.schema.cache import SchemaCache
 from groundplane.settings.service import Settings
+from groundplane.sinks.service import EventSinks
+from groundplane.webhooks.service import Webhooks
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -26,10 +32,16 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     `schema`      this process's snapshot of all collections (`schema.current`)
     `settings`    what administrators change while the server runs (`settings.current`)
+    `actors`      who asks by the word of plugins
     `planner`     compares declared collections with the database
     `changes`     who listens to changes of records
+    `realtime`    the streams of this process
+    `streams`     the streams of all processes
     `jobs`        work for later, in the transaction that wants it
     `crons`       work by the clock
+    `logs`        what requests happened, and entries of your own (`logs.add`)
+    `sinks`       where plugins pass changes on to, and how that goes
+    `webhooks`    where administrators have changes sent to, and every delivery
     `plugins`     which there are, how they are, and their routes
     """
 
@@ -43,13 +55,20 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     planner: Planner
     changes: Changes
     records: Records
+    realtime: Realtime
+    streams: Desk
     auth: Auth
+    actors: Actors
     superusers: Superusers
     jobs: Jobs
     crons: Crons
+    logs: Logs
+    sinks: EventSinks
+    webhooks: Webhooks
     plugins: Plugins
 
     async def catch_up(self) -> None:
         """Read again what messages would have told, after some may have been missed."""
         await self.collections.refresh()
         await self.settings.load()
+        await self.webhooks.load()

@@ -23,6 +23,8 @@ RECORD_ROUTES = {
     "PATCH /api/collections/{collection}/records/{id}",
     "DELETE /api/collections/{collection}/records/{id}",
     "POST /api/batch",
+    "GET /api/realtime",
+    "GET /api/realtime/ws",
 }
 
 
@@ -40,6 +42,8 @@ def settings(struct: type[msgspec.Struct] = Config, prefix: str = "") -> Iterato
 def toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{}" if not value else str(value)
     if isinstance(value, list):
         return f"[{', '.join(toml_value(item) for item in value)}]"
     return f'"{value}"' if isinstance(value, str) else str(value)

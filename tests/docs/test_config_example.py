@@ -15,7 +15,7 @@ from groundplane.config import Config, load_config
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 COMMENTED = re.compile(r"^# ?((?:[a-z_]+ = |\[[a-z_]+\]).*)$", re.MULTILINE)
-SCHEMA_PARTS = {"collections", "settings"}
+SCHEMA_PARTS = {"collections", "settings", "webhooks"}
 
 
 def values(raw: dict[str, Any], prefix: str = "") -> dict[str, Any]:

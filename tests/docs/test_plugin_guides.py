@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from groundplane.hooks.checks import SPECS, signature
 from groundplane.hooks.scaffold import files_of
+from groundplane.testing.live import LIMIT_S, LiveServer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -32,7 +36,7 @@ def test_every_section_says_the_kind_of_its_hook() -> None:
 
 def test_the_example_is_what_the_guide_builds() -> None:
     built = files_of("hello") | {
-        MODULE: block("python", "API_VERSION = 1\nMIGRATIONS = {"),
+        MODULE: block(f"python {MODULE}"),
         TESTS: block(f"python {TESTS}"),
     }
     found = {
@@ -64,32 +68,84 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_following_the_guide_gives_a_plugin_that_is_tested_and_installed(tmp_path: Path) -> None:
-    groundplane = (sys.executable, "-m", "groundplane")
-    run(*groundplane, "plugin", "new", "hello", cwd=tmp_path)
-    made = tmp_path / "groundplane-hello"
-    assert "2 passed" in run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=made)
-    (made / MODULE).write_text(block("python", "API_VERSION = 1\nMIGRATIONS = {"), encoding="utf-8")
-    (made / TESTS).write_text(block(f"python {TESTS}"), encoding="utf-8")
-    assert "3 passed" in run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=made)
+COLLECTIONS = """
+[[collections]]
+name = "notes"
+type = "base"
+listRule = ""
+viewRule = ""
+createRule = ""
 
+[collections.fields]
+title = { type = "text" }
+"""
+PIP = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package that the guide builds, each step tested as the guide says."""
+    folder = tmp_path_factory.mktemp("guide")
+    run(sys.executable, "-m", "groundplane", "plugin", "new", "hello", cwd=folder)
+    made = folder / "groundplane-hello"
+    assert "2 passed" in run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=made)
+    (made / MODULE).write_text(block(f"python {MODULE}"), encoding="utf-8")
+    (made / TESTS).write_text(block(f"python {TESTS}"), encoding="utf-8")
+    assert "4 passed" in run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=made)
+    return made
+
+
+def test_following_the_guide_gives_a_plugin_that_is_tested_and_installed(made: Path, tmp_path: Path) -> None:
+    groundplane = (sys.executable, "-m", "groundplane")
     target = tmp_path / "installed"
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    )
-    run(*pip, "--target", str(target), str(made), cwd=tmp_path)
+    run(*PIP, "--target", str(target), str(made), cwd=tmp_path)
     (tmp_path / "groundplane.toml").write_text(block("toml", "[plugins.hello]"), encoding="utf-8")
     listed = run(*groundplane, "plugin", "list", cwd=tmp_path, PYTHONPATH=str(target))
     assert re.search(
-        r"^hello +loaded +installed +startup, register_routes, record_saving$", listed, re.MULTILINE
+        r"^hello +loaded +installed +startup, register_routes, register_jobs, record_saving$",
+        listed,
+        re.MULTILINE,
     )
     # Not beside the server any more: the configuration names a plugin that is not there.
     listed = run(*groundplane, "plugin", "list", cwd=tmp_path)
-    assert "hello    broken" in listed
+    assert re.search(r"^hello +broken ", listed, re.MULTILINE)
+
+
+async def test_the_plugin_of_the_guide_works_in_a_project_that_was_running_without_it(
+    made: Path, tmp_path: Path, server_database_url: str
+) -> None:
+    """Its hook, table, route and job, with real workers."""
+    target, config = tmp_path / "installed", block("toml", "[plugins.hello]")
+    environment = {"PYTHONPATH": str(target)}
+    async with LiveServer(
+        tmp_path / "project", server_database_url, config=COLLECTIONS, environment=environment
+    ) as live:
+        counted = "/api/x/hello/greetings/notes"
+
+        async def greeted(title: str) -> str:
+            answer = await live.client.post("/api/collections/notes/records", json={"title": title})
+            assert answer.status_code == 200, answer.text
+            return str(answer.json()["title"])
+
+        assert await greeted("before") == "before"
+        assert (await live.client.get(counted)).status_code == 404
+        run(*PIP, "--target", str(target), str(made), cwd=tmp_path)
+        await live.stop()
+        live.config_file.write_text(config + COLLECTIONS, encoding="utf-8")
+        await live.start()
+        assert await greeted("reader") == "dear reader"
+        refused = await live.client.post("/api/collections/notes/records", json={})
+        assert refused.json()["message"] == "Nobody can be greeted without a title."
+        assert (await live.client.get(counted)).json() == {"count": 1}
+        assert (await live.client.delete(counted)).status_code == 401
+        code, said = await live.command("superuser", "upsert", "admin@example.com", "1234567890")
+        assert code == 0, said
+        signed_in = await live.client.post(
+            "/api/collections/_superusers/auth-with-password",
+            json={"identity": "admin@example.com", "password": "1234567890"},
+        )
+        answer = await live.client.delete(counted, headers={"Authorization": signed_in.json()["token"]})
+        assert answer.json()["job"]
+        async with asyncio.timeout(LIMIT_S):
+            while (await live.client.get(counted)).json() != {"count": 0}:  # noqa: ASYNC110  # a worker's doing
+                await asyncio.sleep(0.05)

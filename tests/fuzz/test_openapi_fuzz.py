@@ -125,8 +125,13 @@ def operations(document: Any) -> list[Any]:
         id = operation.definition.raw["operationId"]
         return LAST.index(id) if id in LAST else -1
 
-    # System collections take the same way as all others.
-    chosen = [operation for operation in found if "/collections/_" not in operation.path]
+    # System collections take the same way as all others, and a stream has no end to wait for.
+    chosen = [
+        operation
+        for operation in found
+        if "/collections/_" not in operation.path
+        and operation.definition.raw["operationId"] != "realtimeConnect"
+    ]
     return sorted(chosen, key=order)
 
 

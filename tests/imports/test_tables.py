@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
+from groundplane.events.changes import Changes
 from groundplane.imports.pocketbase import Target
 from groundplane.imports.report import ImportFailed, Report
 from groundplane.imports.tables import TableOptions, TableTarget, import_table
 
 
 async def run(target: Target, file: Path, collection: str, **options: Any) -> Report:
-    return await import_table(
-        TableOptions(file=file, collection=collection, **options), TableTarget(target.db, target.collections)
-    )
+    table = TableTarget(target.db, target.collections, Changes())
+    return await import_table(TableOptions(file=file, collection=collection, **options), table)
 
 
 def written(path: Path, content: str | bytes) -> Path:

@@ -15,7 +15,7 @@ SOURCE = ROOT / "core" / "groundplane"
 LAYERS = (
     ("errors", "clock", "parent"),
     ("security", "config", "context"),
-    ("db", "log"),
+    ("db", "log", "plain_log"),
     ("hooks",),
     ("settings",),
     ("schema",),
@@ -26,7 +26,10 @@ LAYERS = (
     ("services",),
     ("api", "housekeeping"),
     ("app",),
-    ("supervisor", "web_worker", "job_worker", "testing"),
+    ("job_worker", "preparing", "testing", "web_worker"),
+    ("nursery",),
+    ("supervisor",),
+    ("index_advice", "process_memory"),
     ("doctor",),
     ("cli",),
 )
@@ -35,13 +38,26 @@ ENTRY_POINTS = {"__init__", "__main__"}
 
 # What bundled plugins and the console may use.
 FOR_PLUGINS = (
+    "__version__",
+    "cli.installation",
+    "cli.options",
+    "cli.run",
+    "clock",
+    "context",
     "hooks",
+    "records.values",
+    "security.addresses",
     "services",
     "errors",
     "db.sql",
     "auth.providers",
     "schema.fields.base",
     "files.storage",
+    "sinks.address",
+    "sinks.choice",
+    "sinks.sink",
+    "sinks.template",
+    "sinks.tls",
 )
 FOR_THE_CONSOLE = ("__version__", "services", "context", "errors")
 

@@ -46,6 +46,7 @@ import msgspec
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import RULES, Collection
 from groundplane.schema.fields.base import Field
+from groundplane.schema.fields.plugin import MissingField
 from groundplane.schema.fields.registry import FIELD_TYPES, make_field
 from groundplane.schema.indexes import parse_index
 from groundplane.schema.options import AuthOptions
@@ -53,6 +54,21 @@ from groundplane.schema.wire import collection_to_json, scaffold
 
 TYPES = ("auth", "base", "view")
 COLLECTION_KEYS = ("name", "renamed_from", "type", *RULES, "viewQuery", "indexes", "fields")
+WEBHOOK_KEYS = (
+    "name",
+    "renamed_from",
+    "url",
+    "collections",
+    "actions",
+    "condition",
+    "fields",
+    "headers",
+    "enabled",
+    "timeout",
+    "retries",
+    "concurrency",
+    "secrets",
+)
 AUTH_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(AuthOptions))
 FIELD_KEYS_OF_OURS = ("type", "renamed_from")
 # What every field has, but which is the server's business or follows from the type.
@@ -85,11 +101,15 @@ class DeclaredCollection(msgspec.Struct, frozen=True):
 
 
 class Declared(msgspec.Struct, frozen=True):
-    """What the file says about the schema; `settings` as in the API, None when it has no such table."""
+    """What the file says about the schema; `settings` as in the API, None when it has no such table.
+
+    `webhooks` are entries with known keys, None when it has none; what is in them is for the webhooks to say.
+    """
 
     collections: tuple[DeclaredCollection, ...] = ()
     exclusive: bool = False
     settings: dict[str, Any] | None = None
+    webhooks: tuple[dict[str, Any], ...] | None = None
 
     def find(self, name: str) -> DeclaredCollection | None:
         return next((each for each in self.collections if each.name.lower() == name.lower()), None)
@@ -108,7 +128,7 @@ def read(text: str) -> Declared:
 
 
 def read_document(document: Mapping[str, Any]) -> Declared:
-    """Read the parts `collections`, `schema` and `settings` of a decoded file; raises BadFile."""
+    """Read the parts `collections`, `schema`, `settings` and `webhooks` of a decoded file; raises BadFile."""
     schema = table_of(document.get("schema", {}), "[schema]")
     known_keys(schema, ("exclusive",), "[schema]")
     exclusive = schema.get("exclusive", False)
@@ -121,8 +141,27 @@ def read_document(document: Mapping[str, Any]) -> Declared:
     unique((each.name for each in collections), "The file has two collections called {}.")
     settings = document.get("settings")
     return Declared(
-        collections, exclusive, None if settings is None else dict(table_of(settings, "[settings]"))
+        collections,
+        exclusive,
+        None if settings is None else dict(table_of(settings, "[settings]")),
+        read_webhooks(document["webhooks"]) if "webhooks" in document else None,
     )
+
+
+def read_webhooks(entries: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(entries, list):
+        raise BadFile("Webhooks are written as [[webhooks]].")
+    declared = []
+    for number, entry in enumerate(entries, 1):
+        raw = table_of(entry, f"[[webhooks]] number {number}")
+        name = text_of(raw, "name", f"[[webhooks]] number {number}")
+        if not name:
+            raise BadFile(f"[[webhooks]] number {number} has no name.")
+        known_keys(raw, WEBHOOK_KEYS, f"Webhook {name}")
+        text_of(raw, "renamed_from", f"Webhook {name}")
+        declared.append(dict(raw))
+    unique((each["name"] for each in declared), "The file has two webhooks called {}.")
+    return tuple(declared)
 
 
 def read_collection(entry: Any, number: int) -> DeclaredCollection:
@@ -153,8 +192,12 @@ def read_field(name: str, value: Any, where: str) -> DeclaredField:
     where = f"{where}, field {name}"
     raw = table_of(value, where)
     kind = text_of(raw, "type", where)
+    if not kind:
+        raise BadFile(f"{where}: the type is missing.")
     if kind not in FIELD_TYPES:
-        raise BadFile(f"{where}: {unknown('type', kind, FIELD_TYPES) if kind else 'the type is missing.'}")
+        # Wrong, unless a stored field has it whose plugin is gone: `targets.find_fields` knows.
+        options = {key: plain(option) for key, option in raw.items() if key not in FIELD_KEYS_OF_OURS}
+        return DeclaredField(name, kind, text_of(raw, "renamed_from", where), options)
     known = [each.encode_name for each in msgspec.structs.fields(FIELD_TYPES[kind])]
     allowed = [*FIELD_KEYS_OF_OURS, *(key for key in known if key not in FIELD_KEYS_LEFT_OUT)]
     if kind == "relation":
@@ -246,7 +289,11 @@ def field_declaration(field: Field, schema: Schema, given: Mapping[str, Any] | N
     `given` is the field that a blank collection of the type has under this name.
     """
     base = given if given is not None and given["type"] == field.type_name else None
-    default = dict(base) if base is not None else make_field({"type": field.type_name}).to_json()
+    default: Mapping[str, Any] = {}  # of a type that is missing nothing is known
+    if base is not None:
+        default = base
+    elif not isinstance(field, MissingField):
+        default = make_field({"type": field.type_name}).to_json()
     options = {}
     for key, value in field.to_json().items():
         if (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,12 +16,12 @@ from groundplane.collections.importing import plain_errors
 from groundplane.collections.service import CHANGE_TIMEOUT_S, LOCK_TIMEOUT_S, Collections
 from groundplane.collections.steps import Step, change_steps, create_step, delete_step, lost_fields
 from groundplane.collections.submitted import find_errors
-from groundplane.collections.targets import Target, find_targets
+from groundplane.collections.targets import Target, find_targets, schema_with
 from groundplane.collections.views import BadView, database_text
 from groundplane.db.failures import Busy
 from groundplane.errors import GroundplaneError, Unavailable, sentence
-from groundplane.hooks.calls import PluginFailed
 from groundplane.hooks.events import PlanCheck
+from groundplane.hooks.implementation import PluginFailed
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 from groundplane.settings.merge import BadType, merged
@@ -66,14 +66,36 @@ class Plan(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
+class Beside(Protocol):
+    """What else the file declares, compared and carried out with the schema: its webhooks.
+
+    `schema` is the one that the plan leads to; `exclusive` says that what is not declared is deleted.
+    """
+
+    async def steps(
+        self, entries: Sequence[Mapping[str, Any]], schema: Schema, *, exclusive: bool
+    ) -> list[Step]:
+        """What `carry_out` would do; raises file.BadFile."""
+        ...
+
+    async def carry_out(
+        self, entries: Sequence[Mapping[str, Any]], schema: Schema, *, exclusive: bool
+    ) -> None:
+        """Make it as declared; part of the open transaction."""
+        ...
+
+
 class Planner:
     """Compares what the file declares with the database, and carries out the difference.
 
-    `settings` is None where only the schema is of interest.
+    `settings` and `webhooks` are None where only the schema is of interest.
     """
 
-    def __init__(self, collections: Collections, settings: Settings | None = None) -> None:
+    def __init__(
+        self, collections: Collections, settings: Settings | None = None, webhooks: Beside | None = None
+    ) -> None:
         self._collections = collections
+        self._webhooks = webhooks
         self._db = collections.db
         self._settings = settings
 
@@ -116,6 +138,11 @@ class Planner:
         work.settings = self._settings_difference(declared)
         if work.settings:
             steps.append(Step("change_settings", "", f"Change settings: {', '.join(sorted(work.settings))}."))
+        if self._webhooks is not None and declared.webhooks is not None:
+            gone = {each.id for each in work.gone}
+            final = schema_with(schema, work.targets)
+            final = Schema((each for each in final if each.id not in gone), final.version)
+            steps += await self._webhooks.steps(declared.webhooks, final, exclusive=declared.exclusive)
         work.plan = Plan(tuple(steps))
         if steps and self._collections.hooks.plan_check:
             work.plan = await self._checked(work.plan)
@@ -193,6 +220,9 @@ class Planner:
         await change.finish()
         if work.settings and self._settings is not None:
             await self._settings.change(declared.settings)
+        if self._webhooks is not None and declared.webhooks is not None:
+            exclusive = declared.exclusive and not safe_only
+            await self._webhooks.carry_out(declared.webhooks, change.schema, exclusive=exclusive)
 
     async def _refuse_wrong(self, target: Target, change: SchemaChange) -> None:
         if target.new.is_view:

@@ -26,8 +26,9 @@ from groundplane.errors import (
     NotFound,
     Unavailable,
 )
-from groundplane.hooks.calls import Hooks, PluginFailed
+from groundplane.hooks.calls import Hooks
 from groundplane.hooks.events import CollectionSaving, SchemaApplied
+from groundplane.hooks.implementation import PluginFailed
 from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
 from groundplane.schema.errors import BadShape

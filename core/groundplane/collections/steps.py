@@ -25,7 +25,7 @@ class Step(msgspec.Struct, frozen=True):
 
     Kinds: create_collection rename_collection delete_collection change_view add_field rename_field
     change_field change_field_type drop_field reorder_fields add_index drop_index change_rules
-    change_options change_settings repair.
+    change_options change_settings create_webhook change_webhook delete_webhook repair.
     """
 
     kind: str

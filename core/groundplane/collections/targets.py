@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from groundplane.collections.file import BadFile, Declared, DeclaredCollection, DeclaredField
+from groundplane.collections.file import BadFile, Declared, DeclaredCollection, DeclaredField, unknown
 from groundplane.collections.importing import plain_errors
 from groundplane.collections.submitted import prepared, static_errors
 from groundplane.collections.views import Derived
@@ -15,6 +15,8 @@ from groundplane.schema.cache import Schema
 from groundplane.schema.collection import RULES, Collection
 from groundplane.schema.errors import BadShape
 from groundplane.schema.fields.base import Field
+from groundplane.schema.fields.plugin import MissingField
+from groundplane.schema.fields.registry import FIELD_TYPES
 from groundplane.schema.indexes import parse_index
 from groundplane.schema.wire import collection_from_json, collection_to_json, scaffold
 
@@ -133,6 +135,13 @@ def find_fields(
         stored = find_stored_field(declared, old, each)
         raw = dict(blank[declared.name]) if declared.name in blank and is_given(declared, blank) else {}
         raw |= {**declared.options, "name": declared.name, "type": declared.type}
+        is_missing = isinstance(stored, MissingField) and stored.type_name == declared.type
+        if declared.type not in FIELD_TYPES and not is_missing:
+            where = f"Collection {each.name}, field {declared.name}"
+            raise BadFile(f"{where}: {unknown('type', declared.type, FIELD_TYPES)}")
+        if isinstance(stored, MissingField) and is_missing:
+            # Its plugin is gone, so nobody can say what the options mean.
+            raw = stored.to_json() | {"name": declared.name}
         if declared.type == "relation":
             raw["collectionId"] = target_id(raw.pop("collection"), each, declared, schema, names)
         # Ids of one collection mean nothing in another, so a relation elsewhere is a field of its own.

@@ -11,15 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from groundplane.files.local import (
+from groundplane.files.chosen import ChosenFiles
+from groundplane.files.local import TEMPORARY, LocalFiles, read_attrs, side_file
+from groundplane.files.storage import (
+    ATTRS_SUFFIX,
+    CHUNK_BYTES,
     ORIGINAL_NAME,
-    TEMPORARY,
-    LocalFiles,
-    read_attrs,
-    side_file,
+    BadKey,
+    FileMissing,
+    FileStorage,
+    checked_key,
     unescaped_name,
 )
-from groundplane.files.storage import ATTRS_SUFFIX, CHUNK_BYTES, BadKey, FileMissing, FileStorage, checked_key
 from groundplane.imports.report import Progress
 
 FLUSH_STEP = 20  # files between two calls of the progress callback
@@ -57,7 +60,7 @@ class FileCopy:
     """Copies files to their final keys and can take back what it added; copying again changes nothing."""
 
     def __init__(self, target: FileStorage) -> None:
-        self._target = target
+        self._target = target.current if isinstance(target, ChosenFiles) else target
         self._added: list[str] = []
 
     async def copy(self, files: Iterable[StoredFile], total: int, progress: Progress) -> None:

@@ -12,8 +12,9 @@ import msgspec
 from groundplane.collections.service import Collections
 from groundplane.db.engine import Database
 from groundplane.db.failures import UniqueViolation
-from groundplane.db.sql import ident
+from groundplane.db.sql import Args, ident
 from groundplane.errors import ErrorData, FieldError, GroundplaneError, Unavailable
+from groundplane.events.changes import Change, Changes
 from groundplane.imports import queries
 from groundplane.imports.cells import BadCell, cast, checked, place, shown
 from groundplane.imports.infer import Inference
@@ -26,6 +27,8 @@ from groundplane.imports.report import (
 )
 from groundplane.imports.rows import Row, format_of, read_rows
 from groundplane.imports.table_schema import FieldPlan, TableSchema, from_inferred, matching, read_toml
+from groundplane.records.plan import plan_of
+from groundplane.records.queries import select_by_ids
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.base import Field, Kind
@@ -68,6 +71,7 @@ class TableTarget(NamedTuple):
 
     db: Database
     collections: Collections
+    changes: Changes
 
 
 async def import_table(options: TableOptions, target: TableTarget, progress: Progress = silent) -> Report:
@@ -180,6 +184,7 @@ class _TableImport:
         self.options = options
         self.db = target.db
         self.collections = target.collections
+        self.changes = target.changes
         self.plan = plan
         self.total = total
         self.progress = progress
@@ -321,6 +326,7 @@ class _TableImport:
                     columns=columns,
                     schema_name="public",
                 )
+                await self._tell(rows)
         except Unavailable:
             raise
         except GroundplaneError:
@@ -329,10 +335,24 @@ class _TableImport:
         else:
             self.stored += len(rows)
 
+    async def _tell(self, rows: list[Ready]) -> None:
+        """Tell those who listen to the collection, with the rows as they are stored now."""
+        if not self.changes.concerns(self.collection, "create"):
+            return
+        at = next(place for place, binding in enumerate(self.bindings) if binding.field.name == "id")
+        plan = plan_of(self.schema, self.collection)
+        ids = [row.values[at] for row in rows]
+        statement = select_by_ids(plan, ids, Args())
+        found = [plan.row(each).values for each in await self.db.fetch(statement.text, *statement.args)]
+        stored = {values["id"]: values for values in found}
+        for id in ids:
+            await self.changes.tell(Change(action="create", collection=self.collection, record=stored[id]))
+
     async def _store_one(self, row: Ready, statement: str) -> None:
         try:
             async with self.db.connection() as connection, connection.transaction():
                 await connection.execute(statement, *row.values)
+                await self._tell([row])
         except Unavailable:
             raise
         except UniqueViolation:

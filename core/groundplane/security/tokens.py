@@ -6,7 +6,6 @@ import base64
 import binascii
 import math
 import re
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -15,6 +14,8 @@ import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
+
+from groundplane.clock import unix_time
 
 ALGORITHMS = ["HS256"]
 MAX_TOKEN_LENGTH = 8192  # characters; ours have about 300
@@ -58,7 +59,7 @@ def read_unverified(token: str) -> dict[str, Any] | None:
     if header is None or header.get("alg") != "HS256":
         return None
     claims = read_segment(parts[1])
-    if claims is None or not is_current(claims, time.time()):
+    if claims is None or not is_current(claims, unix_time()):
         return None
     return claims
 

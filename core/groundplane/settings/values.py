@@ -22,6 +22,10 @@ class Smtp(msgspec.Struct, kw_only=True, rename="camel"):
     tls: bool = False
     local_name: str = ""
 
+    def __repr__(self) -> str:
+        # The password is for the mail server alone.
+        return f"Smtp(enabled={self.enabled}, host={self.host!r}, port={self.port})"
+
 
 class S3(msgspec.Struct, kw_only=True, rename="camel"):
     enabled: bool = False
@@ -31,6 +35,10 @@ class S3(msgspec.Struct, kw_only=True, rename="camel"):
     access_key: str = ""
     secret: str = ""
     force_path_style: bool = False
+
+    def __repr__(self) -> str:
+        # The rest is for the store alone.
+        return f"S3(enabled={self.enabled}, endpoint={self.endpoint!r}, bucket={self.bucket!r})"
 
 
 class Backups(msgspec.Struct, kw_only=True, rename="camel"):
