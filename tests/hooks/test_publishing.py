@@ -118,3 +118,23 @@ async def test_what_fails_there_undoes_the_change_and_tells_nobody(
     assert await messages(app) == {}
     if status == 500:
         assert "editor" in caplog.text or "editor" in answer.text
+
+
+async def test_what_webhooks_send_is_shown_first_too(app_with: AppWith) -> None:
+    async def act(event: EventPublishing) -> None:
+        if event.target.startswith("webhook"):
+            event.is_dropped = event.message["data"]["record"]["size"] > 1
+            event.message["data"]["record"]["title"] = "***"
+
+    app = await app_with(editor(act))
+    await app.make_collection("notes", FIELDS)
+    admin = await app.as_superuser()
+    hook = {"name": "shop", "url": "https://shop.example/hooks", "collections": ["notes"]}
+    made = await app.ask("POST", "/api/webhooks", user=admin, json=hook)
+    assert made.status_code == 200, made.text
+    sent = app.captured_webhooks()
+    for size in (1, 2):
+        await app.make_record("notes", title="a", size=size)
+    await app.run_jobs(may_fail=True)
+    records = [each["data"]["record"] for each in sent.bodies()]
+    assert [(record["title"], record["size"]) for record in records] == [("***", 1)]

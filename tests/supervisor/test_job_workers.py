@@ -97,3 +97,25 @@ async def test_a_worker_of_its_own_runs_the_jobs_of_a_server_that_has_none(
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def test_plugins_hear_of_every_worker_that_is_ready_and_what_it_does(
+    server_database_url: str, tmp_path: Path
+) -> None:
+    plugins = tmp_path / "live" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "roles.py").write_text(
+        "from pathlib import Path\n"
+        "from groundplane.hooks import API_VERSION, hookimpl\n"
+        "GROUNDPLANE_API = API_VERSION\n"
+        "@hookimpl\n"
+        "async def ready(role: str) -> None:\n"
+        "    Path(role).touch()\n",
+        encoding="utf-8",
+    )
+    async with LiveServer(tmp_path / "live", server_database_url, workers=1) as server:
+
+        async def are_told() -> bool:
+            return all((server.folder / role).exists() for role in ("web", "jobs"))
+
+        await until(are_told)
