@@ -92,16 +92,27 @@ async def copy_and_compare(source: FileStorage, target: FileStorage, key: str, i
             sent.update(chunk)
             yield chunk
 
-    await target.put(key, passing(), content_type=info.content_type, original_name=info.original_name)
+    putting = asyncio.ensure_future(
+        target.put(key, passing(), content_type=info.content_type, original_name=info.original_name)
+    )
     try:
+        await asyncio.shield(putting)
         if await digest(target.read(key)) != sent.digest():
             raise StorageFailed(f"the copy of {key!r} is not the same as the original")
     except BaseException:
-        # What was not compared must not be there the next time.
-        await asyncio.shield(target.delete(key))
+        await asyncio.shield(undone(putting, target, key))
         raise
     # Whoever deletes a record looks into the store of that moment, which may have been the source alone.
     await source.stat(key)
+
+
+async def undone(putting: asyncio.Future[None], target: FileStorage, key: str) -> None:
+    """Delete what was not compared: it must not be there the next time.
+
+    A thread that writes cannot be stopped, and would bring the file back behind the deletion.
+    """
+    await asyncio.gather(putting, return_exceptions=True)
+    await target.delete(key)
 
 
 async def digest(chunks: AsyncIterable[bytes]) -> bytes:
