@@ -102,3 +102,21 @@ async def test_a_name_that_no_file_can_have_is_removed_without_an_error(tmp_path
     await files.delete_collection("")
     assert await read_all(files.storage, "c/r/a") == b"x"
     shutil.rmtree(tmp_path)
+
+
+async def test_a_folder_that_goes_away_while_a_file_is_moved_in_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LocalFiles(tmp_path)
+    replace, lost = Path.replace, [True]
+
+    def losing(self: Path, target: Path) -> Path:
+        """Let another process's deletion remove the empty folder just before the first rename."""
+        if lost.pop() if lost else False:
+            shutil.rmtree(target.parent)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", losing)
+    await storage.put("c/r/a.txt", chunks(b"a"), content_type="text/plain", original_name="ä.txt")
+    assert await read_all(storage, "c/r/a.txt") == b"a"
+    assert (await storage.stat("c/r/a.txt")).original_name == "ä.txt"

@@ -108,6 +108,7 @@ async def test_plugins_hear_of_every_worker_that_is_ready_and_what_it_does(
     (plugins / "roles.py").write_text(
         "from pathlib import Path\n"
         "from groundplane.hooks import hookimpl\n"
+        "API_VERSION = 1\n"
         "@hookimpl\n"
         "async def ready(role: str) -> None:\n"
         "    Path(role).touch()\n",

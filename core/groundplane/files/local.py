@@ -196,6 +196,8 @@ def move_in(aside: Path, target: Path, attrs: bytes | None) -> None:
                 side_file(target).unlink(missing_ok=True)
             else:
                 written = aside.with_suffix(ATTRS_SUFFIX)
+                # An attempt before this one may have left it, when the folder went away under it.
+                written.unlink(missing_ok=True)
                 with open_aside(written) as file:
                     file.write(attrs)
                     file.flush()
