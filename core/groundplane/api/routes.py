@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
@@ -12,15 +11,22 @@ from litestar.plugins.core import MsgspecDIPlugin
 
 from groundplane.api import (
     auth,
-    auth_refusals,
+    auth_mails,
+    auth_oauth2,
+    auth_otp,
     collections,
     files,
     health,
     jobs,
     logs,
+    magic_links,
     openapi,
+    passkeys,
     realtime,
+    service_keys,
+    sessions,
     settings,
+    totp,
     webhooks,
 )
 from groundplane.api.batch import handle_batch
@@ -31,7 +37,10 @@ from groundplane.api.records import handle_quickly, handle_records
 
 ROUTERS: tuple[Router, ...] = (
     auth.router,
-    auth_refusals.router,
+    auth_mails.router,
+    auth_oauth2.redirect_router,
+    auth_oauth2.router,
+    auth_otp.router,
     collections.router,
     files.router,
     health.router,
@@ -39,8 +48,13 @@ ROUTERS: tuple[Router, ...] = (
     jobs.jobs_router,
     logs.router,
     openapi.router,
+    magic_links.router,
+    passkeys.router,
     realtime.router,
+    service_keys.router,
+    sessions.router,
     settings.router,
+    totp.router,
     webhooks.router,
 )
 
@@ -57,26 +71,30 @@ class Inner(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def make_gateway(
-    *,
-    lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[None]]] = (),
-    origins: Sequence[str] = ("*",),
-    max_body: int = DEFAULT_MAX_BODY,
-) -> Gateway:
-    """Put the HTTP side together; `attach` gives it the services, before or while `lifespan` starts.
+def make_inner() -> Litestar:
+    """Put together what routes the requests that are not for records.
 
-    `origins` are the sites whose pages may call us (see `api/cors.py`), `max_body` is in bytes.
-    Litestar only routes: no documents of its own, no logging, no exception pages.
+    It takes a tenth of a second and knows nothing of a server but `state.services`, which the gateway sets:
+    several servers may have it one after another, never at once.
+    Litestar only routes: no documents of its own, no logging, no exception pages, no lifespan.
     """
-    inner = Inner(
+    return Inner(
         route_handlers=ROUTERS,
-        lifespan=list(lifespan),
         exception_handlers={HTTPException: on_http_exception, Exception: on_exception},
         openapi_config=None,
         logging_config=None,
     )
+
+
+def make_gateway(
+    inner: Litestar | None = None, *, origins: Sequence[str] = ("*",), max_body: int = DEFAULT_MAX_BODY
+) -> Gateway:
+    """Put the HTTP side together; `attach` gives it the services.
+
+    `origins` are the sites whose pages may call us (see `api/cors.py`), `max_body` is in bytes.
+    """
     return Gateway(
-        inner,
+        inner if inner is not None else make_inner(),
         records=handle_records,
         quickly=handle_quickly,
         batch=handle_batch,

@@ -114,6 +114,13 @@ class FileStorageSuite:
         assert await keys_of(storage, "b/") == ["b/1", "b/2"]
         assert await keys_of(storage, "z/") == []
 
+    async def test_sizes_come_with_the_keys(self, storage: FileStorage) -> None:
+        for key, content in (("c/r/a", b"12345"), ("c/r/thumbs_a/1_a", b""), ("c2/r/b", b"1")):
+            await storage.put(key, chunks(content), content_type="text/plain")
+        found = sorted([each async for each in storage.sizes()])
+        assert found == [("c/r/a", 5), ("c/r/thumbs_a/1_a", 0), ("c2/r/b", 1)]
+        assert [each async for each in storage.sizes("c2/")] == [("c2/r/b", 1)]
+
     @pytest.mark.parametrize(
         "key",
         [

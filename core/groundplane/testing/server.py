@@ -31,6 +31,8 @@ from groundplane.db.sql import ident
 from groundplane.testing.live import LiveServer
 
 if TYPE_CHECKING:
+    from litestar import Litestar
+
     from groundplane.app import Application
     from groundplane.hooks.manager import Plugins
     from groundplane.schema.collection import Collection
@@ -40,16 +42,19 @@ FOLDER = "GROUNDPLANE_TEST_FOLDER"
 TEMPLATE = "template_migrated"
 INSTALLED = "template_installed"
 PREFIX = "groundplane-tests-"
+IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of the run's own is made in it
+PLENTY = 4 << 30  # bytes
 TEMPLATE_LOCK = 0x677074656D70  # "gptemp"
 
 _numbers = count(1)
+_inners: list[Litestar] = []  # of servers that have ended
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run's folder, in the process that starts the xdist workers or is the only one."""
     if not hasattr(config, "workerinput"):
         remove_abandoned_folders()
-        os.environ[FOLDER] = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=home())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -57,9 +62,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def home() -> Path:
+    """Where the run's PostgreSQL lives: in memory if there is plenty, where copies of databases take a third."""
+    disk = Path(tempfile.gettempdir())
+    if not IN_MEMORY.is_dir() or not os.access(IN_MEMORY, os.W_OK):
+        return disk
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return IN_MEMORY if min(pages, shutil.disk_usage(IN_MEMORY).free) >= PLENTY else disk
+
+
 def remove_abandoned_folders() -> None:
     """Remove what killed runs have left; a folder's name holds the number of its process."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    homes = {Path(tempfile.gettempdir()), IN_MEMORY}
+    for folder in (found for each in homes for found in each.glob(f"{PREFIX}*")):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -192,9 +207,11 @@ class Server:
 @asynccontextmanager
 async def running(config: Config, database_url: str, plugins: Plugins | None = None) -> AsyncIterator[Server]:
     """Run the application in this process, through its ASGI lifespan."""
-    from groundplane.app import build
+    from groundplane.app import build, make_http
 
-    application = build(config, database_url, alone=True, plugins=plugins)
+    # To put the routes together takes longer than most tests, and they are the same for every server.
+    inner = _inners.pop() if _inners else make_http()
+    application = build(config, database_url, alone=True, plugins=plugins, inner=inner)
     to_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
@@ -212,6 +229,7 @@ async def running(config: Config, database_url: str, plugins: Plugins | None = N
         await to_app.put({"type": "lifespan.shutdown"})
         await from_app.get()
         await life
+        _inners.append(inner)
 
 
 @pytest.fixture
