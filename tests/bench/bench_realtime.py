@@ -101,10 +101,7 @@ def memory(pids: set[int]) -> int:
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        # All of them may come to one worker, and the setting is for each.
-        most = options.idle + options.subscribers + 500
-        config = f"[server]\nmax_connections = {most}\n{CONFIG}"
-        async with LiveServer(Path(folder), workers=options.workers, config=config) as server:
+        async with LiveServer(Path(folder), workers=options.workers, config=CONFIG) as server:
             return await on(server, options)
 
 

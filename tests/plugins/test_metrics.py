@@ -215,6 +215,7 @@ async def test_changes_of_records_are_counted_when_that_is_wanted(app_with: AppW
 async def test_the_process_and_its_connections_are_looked_at(app_with: AppWith) -> None:
     found = await scrape(await start(app_with))
     assert found("groundplane_processes", role="web") == 1
+    assert found("groundplane_realtime_streams") == 0
     assert found("groundplane_process_cpu_seconds_total", role="web") > 0
     assert found("groundplane_process_resident_memory_bytes", role="web") > 10_000_000
     assert found("groundplane_database_connections", state="idle") >= 1

@@ -71,7 +71,7 @@ class Stream:
         found: list[Message] = []
         while True:
             message = await self.next()
-            record = message.data["record"]
+            record = message.data.get("record", {})
             if record.get("collectionName") != "marks":
                 found.append(message)
             elif record["id"] == mark:

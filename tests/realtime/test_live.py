@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import asyncpg
 import httpx
@@ -90,6 +90,11 @@ class Listener:
         async with asyncio.timeout(LIMIT_S), self._came:
             await self._came.wait_for(lambda: len(self.messages) >= count)
         return [message.data["record"]["n"] for message in self.messages]
+
+    async def until(self, reached: Callable[[Self], bool]) -> None:
+        """Wait for something that its messages tell."""
+        async with asyncio.timeout(LIMIT_S), self._came:
+            await self._came.wait_for(lambda: reached(self))
 
     async def close(self) -> None:
         self._task.cancel()

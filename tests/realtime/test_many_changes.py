@@ -59,6 +59,23 @@ async def test_an_import_that_is_undone_is_not_heard_of(
     assert await stream.heard() == []
 
 
+async def test_what_is_imported_as_a_whole_makes_everybody_load_again(
+    server: Server, posts: str, open_stream: OpenStream
+) -> None:
+    stream = await open_stream("posts/*")
+    await server.client.post(posts, json={"text": "before"})
+    cursor = (await stream.next()).data["cursor"]
+    async with server.services.db.transaction():
+        await server.services.realtime.have_all_load_again()
+    message = await stream.next()
+    assert (message.event, message.data["complete"]) == ("@replay", False)
+    # Who was away has missed it too, and who comes back from there has not.
+    late = await open_stream("posts/*", since=cursor)
+    assert (await late.next()).data["complete"] is False
+    again = await open_stream("posts/*", since=message.data["cursor"])
+    assert (await again.next()).data["complete"] is True
+
+
 async def test_a_failure_between_two_parts_repeats_nothing(
     server: Server, posts: str, open_stream: OpenStream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

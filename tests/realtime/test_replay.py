@@ -67,6 +67,16 @@ async def test_a_commit_that_was_late_is_not_lost_behind_one_that_was_quick(
     assert (await replayed(again))[:2] == (["slow"], True)
 
 
+async def test_who_subscribes_hears_nothing_of_what_was_written_before(
+    server: Server, posts: str, open_stream: OpenStream
+) -> None:
+    await open_stream("posts/*")  # so that changes are read
+    for number in range(10):
+        await server.client.post(posts, json={"text": f"before {number}"})
+        late = await open_stream("posts/*")
+        assert await late.until_now() == []
+
+
 async def test_a_replay_obeys_the_rules_of_today(server: Server, posts: str, open_stream: OpenStream) -> None:
     first = await open_stream("posts/*")
     await server.client.post(posts, json={"text": "first"})

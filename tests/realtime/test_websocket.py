@@ -28,6 +28,11 @@ CONFIG = f"""
 keep_alive_s = {KEEP_ALIVE_S}
 allowed_origins = ["https://app.example"]
 
+[realtime.channels.lobby]
+join = ""
+send = ""
+presence = ""
+
 [[collections]]
 name = "posts"
 listRule = "owner = '' || owner = @request.auth.id"
@@ -178,6 +183,38 @@ async def test_a_message_that_cannot_be_understood_is_answered_and_costs_nothing
         answer = await told(stream)
         assert (answer["event"], answer["data"]["status"]) == ("@error", 400)
         assert (await subscribe(stream, "posts/*"))["event"] == "@subscribed"
+
+
+async def test_channels_are_spoken_to_on_the_socket_itself(served: LiveServer) -> None:
+    async with opened(served) as one, opened(served) as two:
+        for stream in (one, two):
+            await told(stream)
+            await stream.send('{"subscriptions":["@channel/lobby"]}')
+            # In this order: it is in before it hears that its wish was done.
+            assert [(await told(stream))["event"] for _ in range(2)] == ["@channel/lobby", "@subscribed"]
+        # It may have come to the other worker, where nobody has heard of it yet.
+        async with asyncio.timeout(LIMIT_S):
+            while (message := await told(one))["data"]["action"] != "presence":
+                pass
+        assert len(message["data"]["joined"]) == 1
+        await one.send('{"send":{"channel":"lobby","event":"wave","data":{"to":"all"}}}')
+        assert (await told(one))["event"] == "@sent"
+        while (message := await told(two))["data"]["action"] != "message":
+            pass
+        assert (message["data"]["event"], message["data"]["data"]) == ("wave", {"to": "all"})
+        await two.send('{"show":{"channel":"lobby","state":{"away":true}}}')
+        while (message := await told(one))["data"].get("updated", []) == []:
+            pass
+        assert message["data"]["updated"][0]["state"] == {"away": True}
+        for wrong, status in (
+            ('{"send":{"event":"x"}}', 400),
+            ('{"send":{"channel":"other"}}', 403),
+            ('{"show":{"channel":"lobby","state":1}}', 400),
+            ("{}", 400),
+        ):
+            await one.send(wrong)
+            answer = await told(one)
+            assert (answer["event"], answer["data"]["status"]) == ("@error", status)
 
 
 async def test_a_message_that_is_too_long_ends_the_stream(served: LiveServer) -> None:

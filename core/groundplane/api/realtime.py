@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from litestar import Router, post
 
 from groundplane.api.exchange import AnyRequest, Exchange, exchange, services_of
+from groundplane.api.realtime_channels import list_members, send_message, set_state
 from groundplane.errors import REQUIRED, FieldError, Invalid
 from groundplane.hooks.events import RealtimeConnect
 from groundplane.realtime.clients import Client
@@ -37,13 +38,9 @@ class Connection(Protocol):
         """End it at once, whatever is still to be sent."""
         ...
 
-    def is_closing(self) -> bool: ...
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that wait to be sent."""
+    def write_if_free(self, data: bytes) -> bool:
+        """Write without waiting; false, and nothing is written, when there would be something to wait for."""
         ...
-
-    def write_now(self, data: bytes) -> None: ...
 
 
 async def serve_stream(
@@ -78,10 +75,7 @@ async def serve_stream(
 
 def write_chunk(connection: Connection, frames: bytes) -> bool:
     """Write a chunk of the body (RFC 9112 §7.1) without waiting; false when it would have to."""
-    if connection.is_closing() or connection.get_write_buffer_size():
-        return False
-    connection.write_now(b"%x\r\n%b\r\n" % (len(frames), frames))
-    return True
+    return connection.write_if_free(b"%x\r\n%b\r\n" % (len(frames), frames))
 
 
 async def send_events(client: Client, send: Send) -> None:
@@ -145,4 +139,4 @@ def too_long(least: int, most: int) -> FieldError:
     )
 
 
-router = Router("/api/realtime", route_handlers=[set_subscriptions])
+router = Router("/api/realtime", route_handlers=[set_subscriptions, send_message, set_state, list_members])

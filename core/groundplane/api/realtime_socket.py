@@ -13,6 +13,7 @@ from groundplane.api.cors import Cors
 from groundplane.api.errors import failure_reply
 from groundplane.api.exchange import Exchange
 from groundplane.api.realtime import CONNECTION, FAILED, Connection, checked
+from groundplane.api.realtime_channels import Saying, Showing, read
 from groundplane.context import Caller
 from groundplane.errors import Forbidden, Invalid
 from groundplane.hooks.events import ActorRequest, RealtimeConnect
@@ -25,14 +26,22 @@ if TYPE_CHECKING:
 
 SOCKET = ("api", "realtime", "ws")
 MAX_SOCKET_MESSAGE = 3 * 1024 * 1024  # bytes: the most topics, each as long as it may be, fit
-SUBSCRIBED, ERROR = "@subscribed", "@error"
+SUBSCRIBED, SENT, SHOWN, ERROR = "@subscribed", "@sent", "@shown", "@error"
 GOING_AWAY = 1001  # RFC 6455 §7.4.1
 
 
-class Wish(msgspec.Struct):
-    """What a client sends; a token is needed only if the request that opened the socket had none."""
+class InChannel(msgspec.Struct):
+    """The channel that a message or a state is for; the rest of it stands beside."""
 
-    subscriptions: list[str | None]
+    channel: str
+
+
+class Wish(msgspec.Struct):
+    """What a client sends: one of these; a token is needed only if the request that opened the socket had none."""
+
+    subscriptions: list[str | None] | None = None
+    send: msgspec.Raw = msgspec.Raw()
+    show: msgspec.Raw = msgspec.Raw()
     token: str = ""
 
 
@@ -98,19 +107,42 @@ async def take_wishes(client: Client, ask: Exchange, services: Services, receive
         if message["type"] != "websocket.receive":
             continue
         try:
-            await subscribe(client, ask, services, message.get("text") or "")
-            client.put(SUBSCRIBED, b"{}")
+            client.put(await do(client, ask, services, message.get("text") or ""), b"{}")
         except Exception as error:  # noqa: BLE001  # an answer, whatever it is
             client.put(ERROR, failure_reply(error, ask).body.rstrip(b"\n"))
     client.end("its client has gone")
 
 
-async def subscribe(client: Client, ask: Exchange, services: Services, text: str) -> None:
-    """Replace everything that the stream wants to hear, as `POST /api/realtime` does, with its limits."""
+async def do(client: Client, ask: Exchange, services: Services, text: str) -> str:
+    """Do what a message says, with the limits of the request that says it over HTTP; returns the answer's event."""
     try:
         wish = msgspec.json.decode(text, type=Wish)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise Invalid(FAILED) from None
+    if wish.subscriptions is not None:
+        await subscribe(client, ask, services, wish)
+        return SUBSCRIBED
+    sending, showing = bytes(wish.send), bytes(wish.show)
+    part = sending or showing
+    if not part:
+        raise Invalid(FAILED)
+    name = read(part, InChannel).channel
+    ask.path = f"/api/realtime/channels/{name}"
+    if sending:
+        saying = read(part, Saying)
+        ask.method = "POST"
+        await ask.limits.check_path(ask)
+        await services.realtime.channels.say(client, saying.message(name))
+        return SENT
+    shown = read(part, Showing)
+    ask.method, ask.path = "PUT", ask.path + "/state"
+    await ask.limits.check_path(ask)
+    await services.realtime.channels.set_state(client, name, shown.text())
+    return SHOWN
+
+
+async def subscribe(client: Client, ask: Exchange, services: Services, wish: Wish) -> None:
+    """Replace everything that the stream wants to hear, as `POST /api/realtime` does, with its limits."""
     _, topics = checked({"clientId": client.id, "subscriptions": wish.subscriptions})
     ask.caller = await caller_of(wish.token, ask, services)
     superuser_ips = services.settings.current.superuser_ips

@@ -50,6 +50,34 @@ class Subscription:
         )
 
 
+class Group:
+    """Subscriptions of which each hears the same: the same topic, and a caller who is the same to every rule."""
+
+    __slots__ = ("leader", "members")
+
+    def __init__(self, leader: Subscription) -> None:
+        self.leader = leader
+        self.members = [leader]
+
+
+def grouped(subscriptions: Iterable[Subscription]) -> list[Group]:
+    """Put those together of which each hears the same."""
+    groups: dict[tuple[object, ...], Group] = {}
+    for each in subscriptions:
+        caller = each.client.caller
+        key: tuple[object, ...] = (each.topic.text,)
+        if caller is not None:
+            # What is known of a caller without asking the database, which a newer version may change.
+            known = (caller.record.get(name) for name in ("email", "emailVisibility", "verified"))
+            key = (each.topic.text, caller.collection_id, caller.id, *known)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = Group(each)
+        else:
+            group.members.append(each)
+    return list(groups.values())
+
+
 class Client:
     """One open stream; `id` is a secret for as long as it lives."""
 
@@ -178,9 +206,11 @@ class Clients:
         self._by_id: dict[str, Client] = {}
         # By what stands before the `?` of the topic: the collection as it was named, and the record or "".
         self._by_base: dict[tuple[str, str], dict[Subscription, None]] = {}
+        self._groups: dict[tuple[str, str], list[Group]] = {}  # of those, until they change
         # The clients that act as a record, by its collection's id and its own.
         self.bound: dict[tuple[str, str], dict[Client, None]] = {}
         self.version = 0  # another one whenever somebody wants to hear of something else
+        self.closed: Callable[[Client], None] = lambda client: None  # told of each that goes
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -212,6 +242,7 @@ class Clients:
             self.bind(client, None)
             self._remove(client.subscriptions.values())
             client.subscriptions = {}
+            self.closed(client)
 
     def subscribe(self, client: Client, topics: Sequence[str]) -> None:
         """Give a client these topics instead of those it had."""
@@ -222,7 +253,9 @@ class Clients:
         }
         self._remove(each for text, each in before.items() if text not in wanted)
         for each in client.subscriptions.values():
-            self._by_base.setdefault((each.topic.collection, each.topic.record), {})[each] = None
+            base = (each.topic.collection, each.topic.record)
+            self._by_base.setdefault(base, {})[each] = None
+            self._groups.pop(base, None)
         self.version += 1
 
     def _remove(self, subscriptions: Iterable[Subscription]) -> None:
@@ -231,14 +264,19 @@ class Clients:
             found = self._by_base.get(base)
             if found is not None:
                 found.pop(each, None)
+                self._groups.pop(base, None)
                 if not found:
                     del self._by_base[base]
 
-    def interested(self, collection_id: str, name: str, record: str) -> list[Subscription]:
+    def interested(self, collection_id: str, name: str, record: str) -> list[Group]:
         """The subscriptions that a change of this record concerns."""
-        found: list[Subscription] = []
+        found: list[Group] = []
         for base in ((name, ""), (collection_id, ""), (name, record), (collection_id, record)):
-            found.extend(self._by_base.get(base, ()))
+            if base in self._by_base:
+                groups = self._groups.get(base)
+                if groups is None:
+                    groups = self._groups[base] = grouped(self._by_base[base])
+                found += groups
         return found
 
     def wanted(self) -> set[str]:
@@ -253,6 +291,8 @@ class Clients:
             if not self.bound[key]:
                 del self.bound[key]
         client.caller = caller
+        for each in client.subscriptions.values():
+            self._groups.pop((each.topic.collection, each.topic.record), None)
         if caller is not None:
             self.bound.setdefault((caller.collection_id, caller.id), {})[client] = None
         self.version += 1

@@ -21,7 +21,7 @@ import msgspec
 
 from groundplane.broker.broker import Broker
 from groundplane.errors import GroundplaneError
-from groundplane.realtime.clients import Clients, Subscription
+from groundplane.realtime.clients import Clients, Group, Subscription
 from groundplane.realtime.log import Event, EventLog
 from groundplane.schema.cache import SchemaCache
 from groundplane.schema.collection import Collection
@@ -35,9 +35,9 @@ PARKED_S = 60.0
 MAX_PARKED = 10_000
 UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
-Message: TypeAlias = "tuple[Subscription, bytes]"
+Message: TypeAlias = "tuple[Sequence[Subscription], bytes]"
 Messages: TypeAlias = Callable[
-    [Collection, Sequence[Event], Mapping[int, Sequence[Subscription]]], Awaitable[dict[int, list[Message]]]
+    [Collection, Sequence[Event], Mapping[int, Sequence[Group]]], Awaitable[dict[int, list[Message]]]
 ]
 
 
@@ -94,7 +94,10 @@ class Deletions:
         found = self._parked.get(event.verdict) if event.verdict else None
         if found is None:
             return None
-        return [each for each in found[1].get(event.record, ()) if is_open(each[0])]
+        return [
+            ([each for each in subscriptions if is_open(each)], body)
+            for subscriptions, body in found[1].get(event.record, ())
+        ]
 
     async def _on_judge(self, payload: bytes) -> None:
         now = time.monotonic()

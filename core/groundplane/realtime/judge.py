@@ -8,14 +8,12 @@ member whatever the number of its subscribers.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from groundplane.db.engine import Database
-from groundplane.db.lanes import Shape, together
 from groundplane.db.sql import Args, ident
-from groundplane.errors import Forbidden, GroundplaneError
+from groundplane.errors import Forbidden
 from groundplane.query.effective import rule_of
 from groundplane.query.errors import QueryError
 from groundplane.query.filters import filter_condition, refuse_request_identifiers
@@ -23,7 +21,8 @@ from groundplane.query.nodes import All, Call, Comparison, Identifier, Node
 from groundplane.query.nodes import Any as AnyOf
 from groundplane.query.parser import parse
 from groundplane.query.rules import rule_condition
-from groundplane.realtime.clients import Subscription
+from groundplane.realtime.clients import Group, Subscription
+from groundplane.realtime.grouped import Grouped
 from groundplane.realtime.log import Event
 from groundplane.records.plan import BASE, plan_of
 from groundplane.records.queries import all_of
@@ -32,8 +31,6 @@ from groundplane.schema.collection import Collection
 
 ROWS = "gp_changed"
 SEQ = ident("gp$seq")
-MAX_STATEMENTS = 1000
-MAX_MEMBERS = 500  # callers in one statement
 
 
 class Check(NamedTuple):
@@ -49,77 +46,49 @@ class Check(NamedTuple):
 
 
 Verdict: TypeAlias = "Check | bool"
-Allowed: TypeAlias = "dict[Subscription, set[int]]"
+Allowed: TypeAlias = "dict[Group, set[int]]"
 
 
 class Judge:
-    """Decides for the changes of one collection at a time; remembers the statements that it has made."""
+    """Decides for the changes of one collection at a time."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._many: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._grouped = Grouped(db)
 
     async def allowed(
         self,
         schema: Schema,
         collection: Collection,
         events: Sequence[Event],
-        concerned: dict[Subscription, set[int]],
+        concerned: dict[Group, set[int]],
     ) -> Allowed:
-        """Of the numbers of events that concern each subscription, those that it may hear of.
+        """Of the numbers of events that concern each group, those that it may hear of.
 
         What cannot be decided, because a statement fails, nobody hears of; raises Unavailable and the like.
         """
         allowed: Allowed = {}
-        groups: dict[str, dict[tuple[Any, ...], list[Subscription]]] = {}
-        for subscription, numbers in concerned.items():
-            verdict = check_of(schema, collection, subscription)
+        conditions: dict[str, dict[tuple[Any, ...], list[Group]]] = {}
+        for group, numbers in concerned.items():
+            verdict = check_of(schema, collection, group.leader)
             if verdict is True:
-                allowed[subscription] = numbers
+                allowed[group] = numbers
             elif verdict is not False:
-                members = groups.setdefault(verdict.condition, {})
-                members.setdefault(verdict.values, []).append(subscription)
-        if not groups:
+                members = conditions.setdefault(verdict.condition, {})
+                members.setdefault(verdict.values, []).append(group)
+        if not conditions:
             return allowed
         source = rows_of(collection)
-        for condition, members in groups.items():
+        for condition, members in conditions.items():
             callers = list(members)
             asked = sorted({number for each in members.values() for one in each for number in concerned[one]})
-            # A list among the values would be taken apart by `unnest`: such callers are asked for alone.
-            for part in parts_of(callers):
-                for seq, position in await self._ask(source, condition, part, asked):
-                    for subscription in members[part[position - 1]]:
-                        if seq in concerned[subscription]:
-                            allowed.setdefault(subscription, set()).add(seq)
+            head = f"WITH {ROWS} AS MATERIALIZED ({source.format(seqs=f'${len(callers[0]) + 1}')}) "
+            inner = f"SELECT {BASE}.{SEQ} FROM {ROWS} {BASE} WHERE {condition}"  # noqa: S608  # names only
+            for seq, place in await self._grouped.ask(head, inner, callers, [asked]):
+                for group in members[callers[place]]:
+                    if seq in concerned[group]:
+                        allowed.setdefault(group, set()).add(seq)
         return allowed
-
-    async def _ask(
-        self, source: str, condition: str, callers: Sequence[tuple[Any, ...]], asked: Sequence[int]
-    ) -> list[tuple[int, int]]:
-        """The number of each event that a caller may hear of, with the place of the caller, from 1."""
-        first = callers[0]
-        slots = len(first)
-        inner = f"SELECT {BASE}.{SEQ} FROM {ROWS} {BASE} WHERE {condition}"  # noqa: S608  # names only
-        head = f"WITH {ROWS} AS MATERIALIZED ({source.format(seqs=f'${slots + 1}')}) "
-        if len(callers) == 1:
-            values = [list(each) if isinstance(each, tuple) else each for each in first]
-            try:
-                return [(row[0], 1) for row in await self._db.fetch(head + inner, *values, list(asked))]
-            except GroundplaneError as error:
-                return nobody(error)
-        try:
-            text = self._many.get((head, inner))
-            if text is None:
-                async with self._db.connection() as connection:
-                    single = await connection.prepare(head + inner)
-                    text = head + together(Shape(inner, slots), single.get_parameters())
-                self._many[head, inner] = text
-                if len(self._many) > MAX_STATEMENTS:
-                    self._many.popitem(last=False)
-            columns = [list(column) for column in zip(*callers, strict=True)]
-            return [(row[0], row[1]) for row in await self._db.fetch(text, *columns, list(asked))]
-        except GroundplaneError as error:
-            return nobody(error)
 
     async def rows(
         self, schema: Schema, collection: Collection, numbers: Sequence[int]
@@ -138,23 +107,6 @@ class Judge:
             values = [read[field.name] for field in plan.fields]
             found[record[0]] = plan.row([*values, 0]).values
         return found
-
-
-def parts_of(callers: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """The callers that can be asked for with one statement each time."""
-    plain = [each for each in callers if not any(isinstance(value, tuple) for value in each)]
-    for first in range(0, len(plain), MAX_MEMBERS):
-        yield plain[first : first + MAX_MEMBERS]
-    for each in callers:
-        if any(isinstance(value, tuple) for value in each):
-            yield [each]
-
-
-def nobody(error: GroundplaneError) -> list[tuple[int, int]]:
-    """The answer when a statement cannot take a value: as a filter that fails. Raises what is the server's fault."""
-    if error.status >= 500:
-        raise error
-    return []
 
 
 def rows_of(collection: Collection) -> str:

@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 from groundplane.db.engine import Database
 from groundplane.db.sql import Args, Sql, load_queries
 from groundplane.events.changes import Change
-from groundplane.records.plan import SECRET_FIELDS, plan_of
-from groundplane.records.queries import VIRTUAL, virtual_row
+from groundplane.records.plan import SECRET_FIELDS, Plan, plan_of
+from groundplane.records.queries import VIRTUAL, virtual_row, virtual_value
 from groundplane.schema.cache import SchemaCache
 from groundplane.schema.collection import Collection
 
 QUERIES = load_queries("groundplane.realtime")
 MAX_CURSOR_LENGTH = 2000
 MAX_SEQ = 2**63 - 1
+LOADED = "*"  # in place of a collection: so much has changed that the log does not hold it
 
 
 class Event(NamedTuple):
@@ -89,6 +90,7 @@ class EventLog:
     def __init__(self, db: Database, schema: SchemaCache) -> None:
         self._db = db
         self._schema = schema
+        self._inserts: dict[str, tuple[Plan, str]] = {}  # by the collection's id
 
     async def write(self, change: Change, verdict: str = "") -> None:
         """Keep a change; inside its transaction. Passwords and token keys are left out."""
@@ -96,6 +98,10 @@ class EventLog:
             change.collection, change.collection.id, change.record, change.action, verdict
         )
         await self._db.execute(statement.text, *statement.args)
+
+    async def write_loaded(self) -> None:
+        """Keep that everybody has to load their data again; inside the transaction that is the reason."""
+        await self._db.execute(QUERIES["loaded"], LOADED)
 
     async def write_doomed(self, collection: Collection, record: Mapping[str, Any]) -> int:
         """Keep a record that may be deleted, where no reader looks for changes; returns its number."""
@@ -108,13 +114,12 @@ class EventLog:
         values = record
         if collection.is_auth:
             values = {name: "" if name in SECRET_FIELDS else value for name, value in record.items()}
-        args = Args()
-        row = virtual_row(plan_of(self._schema.current, collection), values, args)
-        marks = ", ".join(f"{args.add(each)}::text" for each in (key, record["id"], action, verdict))
-        return args.bind(
-            f'{row} INSERT INTO "_events" ("collection", "record", "action", "verdict", "row")'  # noqa: S608
-            f" SELECT {marks}, to_json(v) FROM {VIRTUAL} v"
-        )
+        plan = plan_of(self._schema.current, collection)
+        known = self._inserts.get(collection.id)
+        if known is None or known[0] is not plan:
+            known = self._inserts[collection.id] = plan, insert_text(plan)
+        row = [virtual_value(field, values[field.name]) for field in plan.fields]
+        return Sql(known[1], (*row, key, record["id"], action, verdict))
 
     async def head(self) -> str:
         """The snapshot of now."""
@@ -122,13 +127,19 @@ class EventLog:
 
     async def since(self, snapshot: str, collections: Some[str], limit: int) -> tuple[str, list[Event]]:
         """What committed since a snapshot in these collections, the first of it, and the snapshot of now."""
-        rows = await self._db.fetch(QUERIES["since"], snapshot, list(collections), limit)
+        rows = await self._db.fetch(QUERIES["since"], snapshot, [*collections, LOADED], limit)
         return rows[0]["snapshot"], [event_of(row) for row in rows if row["seq"] is not None]
 
     async def missed(self, position: Position, upto: str, collections: Some[str], limit: int) -> list[Event]:
         """What somebody who has read up to a position has missed of what `upto` sees, oldest first."""
         rows = await self._db.fetch(
-            QUERIES["between"], position.before, upto, position.upto, position.seq, list(collections), limit
+            QUERIES["between"],
+            position.before,
+            upto,
+            position.upto,
+            position.seq,
+            [*collections, LOADED],
+            limit,
         )
         return [event_of(row) for row in rows]
 
@@ -151,6 +162,17 @@ class EventLog:
         for collection, other_s in exceptions.items():
             await self._db.execute(QUERIES["forget_of"], other_s, collection)
         await self._db.execute(QUERIES["forget_interest"])
+
+
+def insert_text(plan: Plan) -> str:
+    """The statement that keeps a change: the values of the record, then key, id, action and verdict."""
+    args = Args()
+    row = virtual_row(plan, {field.name: field.zero for field in plan.fields}, args)
+    marks = ", ".join(f"{args.add('')}::text" for _ in range(4))
+    return (
+        f'{row} INSERT INTO "_events" ("collection", "record", "action", "verdict", "row")'  # noqa: S608
+        f" SELECT {marks}, to_json(v) FROM {VIRTUAL} v"
+    )
 
 
 def event_of(row: Any) -> Event:

@@ -29,6 +29,9 @@ SELECT $2::text AS snapshot, "seq", "at", "collection", "record", "action", "ver
    AND "collection" = ANY($5)
  ORDER BY "seq" LIMIT $6;
 
+-- name: loaded
+INSERT INTO "_events" ("collection", "record", "action", "row") VALUES ($1, '', 'load', 'null');
+
 -- name: interest
 SELECT "collection", "deep" FROM "_event_interest" WHERE "until" > now();
 

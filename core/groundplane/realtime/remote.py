@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from groundplane.broker.broker import Broker
 from groundplane.context import Caller
 from groundplane.errors import Forbidden, GroundplaneError, Invalid, NotFound, Unavailable
+from groundplane.realtime.channel_words import Message
 from groundplane.realtime.clients import Client
 from groundplane.realtime.service import Realtime
 from groundplane.records.service import Records
@@ -49,9 +50,12 @@ class Ask(msgspec.Struct, kw_only=True, omit_defaults=True):
     client: str
     ip: str = ""
     caller: tuple[str, str] | None = None
+    mark: str = ""  # of the caller's token or key
     topics: list[str] | None = None
     event: str = ""
     data: str = ""
+    message: Message | None = None  # for a channel that the client is in
+    channel: str = ""  # where `data` is the client's state from now on
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -72,6 +76,8 @@ class Desk:
         self._process = realtime.clients.process
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        # Who acts with a service key, by its mark; set by whoever knows them.
+        self.named: Callable[[str], Awaitable[Caller | None]] = nobody
         broker.subscribe(ASK, self._on_ask)
         broker.subscribe(ANSWER, self._on_answer)
 
@@ -81,28 +87,46 @@ class Desk:
         if client is not None:
             await self._subscribe(client, ip, caller, topics)
             return
-        key = (caller.collection_id, caller.id) if caller is not None else None
-        await self._ask(client_id, ip=ip, caller=key, topics=list(topics))
+        mark = caller.mark if caller is not None else ""
+        await self._ask(client_id, ip=ip, caller=key_of(caller), mark=mark, topics=list(topics))
 
-    async def send(self, client_id: str, event: str, data: bytes) -> bool:
-        """Send one event to a client that subscribes to it, and end that subscription; false when there is none."""
+    async def send(self, client_id: str, ip: str, event: str, data: bytes) -> bool:
+        """Send one event to a client that subscribes to it, and end that subscription.
+
+        False when there is none, or it is at another address than who has something for it.
+        """
         client = self._realtime.clients.get(client_id)
         if client is not None:
-            return self._realtime.send_once(client, event, data)
+            return client.ip in ("", ip) and self._realtime.send_once(client, event, data)
         try:
-            await self._ask(client_id, event=event, data=data.decode())
+            await self._ask(client_id, ip=ip, event=event, data=data.decode())
         except NotFound:
             return False
         return True
 
+    async def say(self, client_id: str, ip: str, caller: Caller | None, message: Message) -> None:
+        """Send a message to a channel that the client is in; raises as `Channels.say` and `subscribe`."""
+        client = self._realtime.clients.get(client_id)
+        if client is None:
+            await self._ask(client_id, ip=ip, caller=key_of(caller), message=message)
+            return
+        check_same(client, ip, key_of(caller))
+        await self._realtime.channels.say(client, message)
+
+    async def set_state(
+        self, client_id: str, ip: str, caller: Caller | None, channel: str, state: str
+    ) -> None:
+        """Change how a client is seen in a channel; raises as `Channels.set_state` and `subscribe`."""
+        client = self._realtime.clients.get(client_id)
+        if client is None:
+            await self._ask(client_id, ip=ip, caller=key_of(caller), channel=channel, data=state)
+            return
+        check_same(client, ip, key_of(caller))
+        await self._realtime.channels.set_state(client, channel, state)
+
     async def _subscribe(self, client: Client, ip: str, caller: Caller | None, topics: Sequence[str]) -> None:
-        if client.ip != ip:
-            raise Invalid(OTHER_ADDRESS)
-        bound = client.caller
-        if bound is not None and (
-            caller is None or (caller.collection_id, caller.id) != (bound.collection_id, bound.id)
-        ):
-            raise Forbidden(OTHER_CALLER)
+        # A guest's stream may become somebody's.
+        check_same(client, ip, key_of(caller) if client.caller is not None else None)
         await self._realtime.subscribe(client, caller, topics)
 
     async def _ask(self, client_id: str, **what: Any) -> None:
@@ -151,22 +175,37 @@ class Desk:
         client = self._realtime.clients.get(ask.client)
         if client is None:
             raise NotFound(UNKNOWN_CLIENT)
+        if ask.message is not None or ask.channel:
+            check_same(client, ask.ip, ask.caller)
+            if ask.message is not None:
+                await self._realtime.channels.say(client, ask.message)
+            else:
+                await self._realtime.channels.set_state(client, ask.channel, ask.data)
+            return
         if ask.topics is None:
-            if not self._realtime.send_once(client, ask.event, ask.data.encode()):
+            if client.ip not in ("", ask.ip) or not self._realtime.send_once(
+                client, ask.event, ask.data.encode()
+            ):
                 raise NotFound(UNKNOWN_CLIENT)
             return
-        await self._subscribe(client, ask.ip, await self._caller(ask.caller), ask.topics)
+        await self._subscribe(client, ask.ip, await self._caller(ask.caller, ask.mark), ask.topics)
 
-    async def _caller(self, key: tuple[str, str] | None) -> Caller | None:
+    async def _caller(self, key: tuple[str, str] | None, mark: str) -> Caller | None:
         """The caller whom the other process has recognised, as the record is now."""
         if key is None:
             return None
+        if (named := await self.named(mark)) is not None:
+            return named
         collection = self._schema.current.by_id.get(key[0])
         record = await self._records.find_one(collection, 'r."id" = $1', key[1]) if collection else None
         if collection is None or record is None:
             raise Forbidden(OTHER_CALLER)
         return Caller(
-            id=record["id"], collection_id=collection.id, collection_name=collection.name, record=record
+            id=record["id"],
+            collection_id=collection.id,
+            collection_name=collection.name,
+            record=record,
+            mark=mark,
         )
 
     async def _on_answer(self, payload: bytes) -> None:
@@ -174,3 +213,19 @@ class Desk:
         waiting = self._waiting.get(answer.number) if answer.to == self._process else None
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
+
+
+async def nobody(mark: str) -> Caller | None:
+    return None
+
+
+def key_of(caller: Caller | None) -> tuple[str, str] | None:
+    return (caller.collection_id, caller.id) if caller is not None else None
+
+
+def check_same(client: Client, ip: str, caller: tuple[str, str] | None) -> None:
+    """Refuse whoever is not at the address and the record that the stream acts as."""
+    if client.ip != ip:
+        raise Invalid(OTHER_ADDRESS)
+    if key_of(client.caller) != caller:
+        raise Forbidden(OTHER_CALLER)

@@ -15,9 +15,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -29,30 +29,40 @@ from groundplane.errors import GroundplaneError
 from groundplane.events.changes import Change, ChangeAction
 from groundplane.hooks.calls import Hooks
 from groundplane.hooks.events import RealtimeConnect, RealtimeSubscribe
-from groundplane.realtime.clients import Client, Clients, Subscription
+from groundplane.realtime.channel_rules import ChannelRules
+from groundplane.realtime.channels import Channels
+from groundplane.realtime.clients import Client, Clients, Subscription, grouped, tail_of
 from groundplane.realtime.deletions import Deletions
-from groundplane.realtime.judge import Check, Judge, check_of
-from groundplane.realtime.log import Event, EventLog, Position, age_s, position_of, read_cursor, standing
+from groundplane.realtime.interest import Interest
+from groundplane.realtime.judge import Judge
+from groundplane.realtime.log import (
+    LOADED,
+    Event,
+    EventLog,
+    Position,
+    age_s,
+    position_of,
+    read_cursor,
+    standing,
+)
 from groundplane.realtime.telling import Telling, send
-from groundplane.realtime.topics import named, read_topic
+from groundplane.realtime.topics import read_topic
 from groundplane.records.service import Records
 from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
 
 log = logging.getLogger(__name__)
 
-WAKE, INTEREST = "rt-wake", "rt-interest"  # channels of the broker
+WAKE = "rt-wake"  # channel of the broker
 LOOK_S = 2.0  # between two looks for what nobody told of: its sender may have died between commit and message
 KEEP_UP_S = 30.0  # between two renewals of what this process wants to hear of
-SLACK_S = 90.0  # that an interest outlives its last renewal
-SHORTEST_KEPT_S = 60.0  # of the log, for processes that are behind
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+MANY = 100  # frames of one reading, behind which the reader rests
+REST_S, LONGEST_REST_S = 6e-5, 0.025  # for each of them, about twice what it has cost
+WAKE_REST_S = 0.005  # between two messages that wake the other processes
 MAX_READ = 1000  # changes at a time
 MAX_REPLAYED = 5000  # events; a client that missed more than that loads afresh
 CONNECT, REPLAY = "PB_CONNECT", "@replay"
-
-Look: TypeAlias = tuple[bool, str, str, str]  # superuser, collection and id of the caller, expand
-Message: TypeAlias = "tuple[Subscription, bytes]"
 
 
 class Realtime:
@@ -75,45 +85,50 @@ class Realtime:
         self._schema = schema
         self._records = records
         self._broker = broker
-        self._config = config
         self._hooks = hooks
         self.clients = Clients(broker.process, max_clients=config.max_clients)
         self.log = EventLog(db, schema)
+        self.channels = Channels(ChannelRules(config.channels, db, schema), self.clients, broker)
+        # Refuses what the caller's service key does not cover; set by whoever knows keys.
+        self.check_topics: Callable[[Caller, Sequence[str]], None] | None = None
         self._telling = Telling(schema, records, Judge(db), hooks)
         self.deletions = Deletions(schema, self.log, self.clients, broker, self._telling.messages)
         self._telling.park(self.deletions.parked)
-        # Of all processes: changes of these collections are logged, and deletions judged before where it is true.
-        self._interest: dict[str, bool] = {}
+        self.interest = Interest(self.log, schema, self.clients, broker, config)
         self._snapshot = ""  # how far this process has read; "" while it has nobody to tell
+        self._sent = 0  # frames, since the last rest
+        self._read_at = 0.0  # when it began to read last, as `time.monotonic`
         self._begun: Position | None = None  # how far behind that, while it is in the middle of a reading
         self._reading = asyncio.Lock()
         self._woken = asyncio.Event()
         self._announcing: asyncio.Task[None] | None = None
         self._announce_again = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._seen_schema: Schema | None = None
-        self._wanted: set[str] = set()
-        self._wanted_for: tuple[int, Schema | None] = (-1, None)
         broker.subscribe(WAKE, self._on_wake)
-        broker.subscribe(INTEREST, self._on_interest)
         broker.on_reconnect(self._catch_up)
 
     async def start(self) -> None:
         """Learn what the other processes want to hear of, and begin to read."""
-        self._interest = await self.log.interest()
+        await self.interest.load()
+        await self.channels.start()
         for work in (self._read_on, self._keep_up):
             self._tasks.append(asyncio.create_task(work(), name="realtime"))
 
     async def close(self) -> None:
         """End all streams and stop."""
         self.end_streams()
+        for client in self.clients:
+            self.clients.close(client)  # the others hear at once who has left
         for task in self._tasks:
             task.cancel()
         if self._announcing is not None:
             self._tasks.append(self._announcing)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self.channels.close()
 
     def end_streams(self) -> None:
         """Close every stream, so that its client connects to another process; new ones are refused."""
@@ -124,7 +139,7 @@ class Realtime:
     # Writing: a listener of `events/changes.py`
 
     def concerns(self, collection: Collection, action: ChangeAction) -> bool:
-        return collection.id in self._interest
+        return collection.id in self.interest.logged
 
     async def changed(self, change: Change) -> None:
         verdict = ""
@@ -135,8 +150,13 @@ class Realtime:
 
     async def deleting(self, collection: Collection, records: Sequence[Mapping[str, Any]]) -> None:
         """Before records are deleted: have it judged who may hear of it, where that cannot wait."""
-        if self._interest.get(collection.id) and records:
+        if self.interest.logged.get(collection.id) and records:
             await self.deletions.announce(collection, records)
+
+    async def have_all_load_again(self) -> None:
+        """Tell every client that more has changed than it will hear of; inside the transaction that changed it."""
+        await self.log.write_loaded()
+        await self._db.after_commit(self._announce)
 
     async def _announce(self) -> None:
         """Wake the readers, this process at once and the others by a message; many commits share one."""
@@ -153,6 +173,7 @@ class Realtime:
                 await self._broker.publish(WAKE, self.clients.process.encode())
             except GroundplaneError as error:
                 log.warning("Other processes hear of changes some seconds later: %s", error)
+            await asyncio.sleep(WAKE_REST_S)
 
     # Streams
 
@@ -184,12 +205,37 @@ class Realtime:
         async with hook(event=event):
             await self._subscribe(client, caller, [str(topic) for topic in event.topics])
 
+    def sign_out(
+        self, has_ended: Callable[[Caller], bool], collection_id: str = "", record_id: str = ""
+    ) -> None:
+        """Make guests of the streams whose caller's session or key has ended; those of one record, or of all."""
+        bound = self.clients.bound
+        keys = [(collection_id, record_id)] if collection_id else list(bound)
+        for key in keys:
+            for client in list(bound.get(key, ())):
+                if client.caller is not None and has_ended(client.caller):
+                    self.clients.bind(client, None)
+                    self._leave_channels(client)
+
+    def _leave_channels(self, client: Client) -> None:
+        """Have the channels of a client looked at again, which takes a moment."""
+        task = asyncio.create_task(self.channels.look_again([client]), context=Context())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
     async def _subscribe(self, client: Client, caller: Caller | None, topics: Sequence[str]) -> None:
-        wanted = self._ids(read_topic(topic).collection for topic in topics)
+        if caller is not None and self.check_topics is not None:
+            self.check_topics(caller, topics)
+        wanted = self.interest.ids(read_topic(topic).collection for topic in topics)
         if caller is not None:
             wanted.add(caller.collection_id)
-        await self._want(dict.fromkeys(wanted, False))
+        await self.interest.want(dict.fromkeys(wanted, False))
+        asked = time.monotonic()
         async with self._reading:
+            # What has happened before is told to those who were here before; requests that wait share a reading.
+            with contextlib.suppress(GroundplaneError):
+                while self._snapshot and self._read_at < asked:
+                    await self._read()
             if not self._snapshot:
                 self._snapshot = await self.log.head()
             if self._seen_schema is not self._schema.current:
@@ -197,10 +243,11 @@ class Realtime:
                 await self._on_schema()
             self.clients.bind(client, caller)
             self.clients.subscribe(client, topics)
-            await self._want(self._depth(client.subscriptions.values()))
+            await self.interest.want(self.interest.depth(client.subscriptions.values()))
             if client.since and topics:
                 since, client.since = client.since, ""
                 await self._replay(client, since)
+        await self.channels.settle(client)
 
     def send_once(self, client: Client, topic: str, data: bytes) -> bool:
         """Send one event of a topic and end that subscription; false when the client has none."""
@@ -210,64 +257,14 @@ class Realtime:
         self.clients.subscribe(client, [text for text in client.subscriptions if text != topic])
         return True
 
-    def _ids(self, names: Iterable[str]) -> set[str]:
-        """The ids of the collections that topics name."""
-        schema = self._schema.current
-        return {found.id for name in names if (found := named(schema, name)) is not None}
-
-    def _wanted_here(self) -> set[str]:
-        """The ids of the collections of this process's subscriptions and callers."""
-        key = (self.clients.version, self._schema.current)
-        if self._wanted_for != key:
-            bound = {collection_id for collection_id, _ in self.clients.bound}
-            self._wanted, self._wanted_for = self._ids(self.clients.wanted()) | bound, key
-        return self._wanted
-
-    def _wants(self) -> dict[str, bool]:
-        everybody = (each for client in self.clients for each in client.subscriptions.values())
-        return dict.fromkeys(self._wanted_here(), False) | self._depth(everybody)
-
-    def _depth(self, subscriptions: Iterable[Subscription]) -> dict[str, bool]:
-        """The collections that subscriptions concern, and whether any of them reads other records."""
-        schema = self._schema.current
-        found: dict[str, bool] = {}
-        for each in subscriptions:
-            collection = named(schema, each.topic.collection)
-            if collection is not None:
-                verdict = check_of(schema, collection, each)
-                deep = "expand" in each.topic.query or (isinstance(verdict, Check) and verdict.reads_others)
-                found[collection.id] = found.get(collection.id, False) or deep
-        return found
-
-    async def _want(self, wanted: Mapping[str, bool]) -> None:
-        """See to it that every process does from now on what changes of these collections need."""
-        interest = self._interest
-        if any(id not in interest or (deep and not interest[id]) for id, deep in wanted.items()):
-            await self._renew(wanted)
-            await self._broker.publish_and_wait(INTEREST)
-
-    async def _renew(self, wanted: Mapping[str, bool]) -> None:
-        names = self._schema.current.by_id
-        kept = {
-            id: (self._kept_s(names[id].name) + SLACK_S, deep) for id, deep in wanted.items() if id in names
-        }
-        if kept:
-            await self.log.want(kept)
-
-    def _kept_s(self, name: str) -> float:
-        return max(self._config.replay.get(name, self._config.replay_s), 0.0)
-
     # Reading
 
     async def _on_wake(self, sender: bytes) -> None:
         if sender.decode() != self.clients.process:
             self._woken.set()
 
-    async def _on_interest(self, _: bytes) -> None:
-        self._interest = await self.log.interest()
-
     async def _catch_up(self) -> None:
-        self._interest = await self.log.interest()
+        await self.interest.load()
         self._woken.set()
 
     async def _read_on(self) -> None:
@@ -282,9 +279,13 @@ class Realtime:
                 looked = now
             self._woken.clear()
             try:
+                self._sent = 0
                 async with self._reading:
                     await self._read()
                 pause_s = PAUSE_S
+                if self._sent >= MANY:
+                    # Requests have their turn, and what happens meanwhile costs one reading, and one write for each.
+                    await asyncio.sleep(min(self._sent * REST_S, LONGEST_REST_S))
             except Exception as error:
                 if isinstance(error, GroundplaneError):
                     log.warning("Changes cannot be read yet: %s (%s)", error, error.__cause__)
@@ -297,7 +298,7 @@ class Realtime:
     async def _read(self) -> None:
         if self._seen_schema is not self._schema.current:
             await self._on_schema()
-        wanted = self._wanted_here()
+        wanted = self.interest.here()
         if not wanted:
             self._snapshot, self._begun = "", None
             return
@@ -307,6 +308,7 @@ class Realtime:
         # In parts, because an import or the end of a collection can be a million changes.
         begun = self._begun
         if begun is None:
+            self._read_at = time.monotonic()
             upto, events = await self.log.since(self._snapshot, wanted, MAX_READ)
             begun = Position(self._snapshot, upto, 0, 0)
         else:
@@ -339,9 +341,11 @@ class Realtime:
             if before is None or secret_of(before, collection_id) != secret_of(
                 self._seen_schema, collection_id
             ):
-                for client in list(clients) if before is not None else ():
+                changed = list(clients) if before is not None else []
+                for client in changed:
                     self.clients.bind(client, None)
-        await self._want(self._wants())
+                await self.channels.look_again(changed)
+        await self.interest.want(self.interest.wants())
 
     async def _rebind(self, events: Sequence[Event]) -> None:
         """Take the newer version of records that clients act as, or make guests of them."""
@@ -361,6 +365,7 @@ class Realtime:
                     continue
                 same = record is not None and record["tokenKey"] == caller.record.get("tokenKey")
                 self.clients.bind(client, msgspec.structs.replace(caller, record=record) if same else None)
+            await self.channels.look_again(clients)
 
     async def _tell(self, events: Sequence[Event], before: str, upto: str) -> None:
         """Queue what everybody may hear of these events, in their order."""
@@ -368,11 +373,23 @@ class Realtime:
             events, lambda named, event: self.clients.interested(named.id, named.name, event.record)
         )
         told: set[Client] = set()
+        self._sent += sum(len(each) for found in messages.values() for each, _ in found)
         for event in events:
             if event.seq in messages:
                 told |= send(event, messages[event.seq], position_of(before, upto, event).cursor())
+            elif event.collection == LOADED:
+                told |= self._tell_to_load(position_of(before, upto, event).cursor())
         for client in told:
             client.flush()
+
+    def _tell_to_load(self, cursor: str) -> set[Client]:
+        """Queue for all who listen to records that they have to load them again; returns them."""
+        data = replayed(cursor, complete=False)
+        tail = tail_of(REPLAY, data)
+        told = {client for client in self.clients if client.subscriptions}
+        for client in told:
+            client.queue(REPLAY, data, tail)
+        return told
 
     async def _replay(self, client: Client, since: str) -> None:
         """Tell what happened since a cursor, under today's rules, then whether that was all of it."""
@@ -383,26 +400,27 @@ class Realtime:
         complete = False
         if position is not None:
             schema = self._schema.current
-            ids = self._ids(collection for collection, _ in by_base)
-            kept_s = min((self._kept_s(schema.by_id[id].name) for id in ids), default=0.0)
+            ids = self.interest.ids(collection for collection, _ in by_base)
+            kept_s = min((self.interest.kept_s(schema.by_id[id].name) for id in ids), default=0.0)
             events = await self.log.missed(position, self._snapshot, ids, MAX_REPLAYED + 1)
             complete = len(events) <= MAX_REPLAYED and (age_s(position) < kept_s or not ids)
+            complete = complete and not any(event.collection == LOADED for event in events)
             if complete:
+                groups = {base: grouped(each) for base, each in by_base.items()}
                 messages = await self._telling.told(
                     events,
                     lambda named, event: [
                         each
                         for name in (named.name, named.id)
                         for record in ("", event.record)
-                        for each in by_base.get((name, record), ())
+                        for each in groups.get((name, record), ())
                     ],
                     again=True,
                 )
                 for event in events:
                     # Whoever is cut off in the middle of this asks for all of it again.
                     send(event, messages.get(event.seq, ()), since)
-        cursor = standing(self._snapshot).cursor()
-        client.put(REPLAY, msgspec.json.encode({"complete": complete, "cursor": cursor}))
+        client.put(REPLAY, replayed(standing(self._snapshot).cursor(), complete=complete))
 
     # Keeping
 
@@ -410,21 +428,17 @@ class Realtime:
         while True:
             await asyncio.sleep(KEEP_UP_S)
             try:
-                await self._renew(self._wants())
-                self._interest = await self.log.interest()
-                if self._interest:
-                    await self._forget()
+                await self.interest.renew(self.interest.wants())
+                await self.interest.load()
+                if self.interest.logged:
+                    await self.interest.forget()
             except GroundplaneError as error:
                 log.warning("The log of changes was not looked after: %s", error)
 
-    async def _forget(self) -> None:
-        schema = self._schema.current
-        others = {
-            collection.id: max(kept_s, SHORTEST_KEPT_S)
-            for name, kept_s in self._config.replay.items()
-            if (collection := named(schema, name)) is not None
-        }
-        await self.log.forget(max(self._config.replay_s, SHORTEST_KEPT_S), others)
+
+def replayed(cursor: str, *, complete: bool) -> bytes:
+    """What a client is told about what it has missed."""
+    return msgspec.json.encode({"complete": complete, "cursor": cursor})
 
 
 def secret_of(schema: Schema, collection_id: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -13,7 +13,7 @@ from groundplane.errors import GroundplaneError
 from groundplane.hooks.calls import Hooks
 from groundplane.hooks.events import RealtimeMessage
 from groundplane.query.restricted import restricts
-from groundplane.realtime.clients import Client, Subscription, tail_of
+from groundplane.realtime.clients import Client, Group, Subscription, tail_of
 from groundplane.realtime.judge import Judge
 from groundplane.realtime.log import Event
 from groundplane.records.project import BadFields, project
@@ -23,8 +23,8 @@ from groundplane.schema.cache import SchemaCache
 from groundplane.schema.collection import Collection
 
 Look: TypeAlias = tuple[bool, str, str, str]  # superuser, collection and id of the caller, expand
-Message: TypeAlias = "tuple[Subscription, bytes]"
-Interested: TypeAlias = Callable[[Collection, Event], Sequence[Subscription]]
+Message: TypeAlias = "tuple[Sequence[Subscription], bytes]"  # of one topic, and the record for them
+Interested: TypeAlias = Callable[[Collection, Event], Sequence[Group]]
 
 
 class Telling:
@@ -44,7 +44,7 @@ class Telling:
     async def told(
         self,
         events: Sequence[Event],
-        interested: Callable[[Collection, Event], Sequence[Subscription]],
+        interested: Interested,
         *,
         again: bool = False,
     ) -> dict[int, list[Message]]:
@@ -57,7 +57,7 @@ class Telling:
             collection = self._schema.current.by_id.get(collection_id)
             if collection is None:
                 continue
-            concerned: dict[int, Sequence[Subscription]] = {}
+            concerned: dict[int, Sequence[Group]] = {}
             for event in group:
                 parked = None if again else self._parked(event)
                 if parked is None:
@@ -68,14 +68,14 @@ class Telling:
         return messages
 
     async def messages(
-        self, collection: Collection, events: Sequence[Event], concerned: Mapping[int, Sequence[Subscription]]
+        self, collection: Collection, events: Sequence[Event], concerned: Mapping[int, Sequence[Group]]
     ) -> dict[int, list[Message]]:
         """Who hears of these events of one collection, and the record as each may see it."""
         schema = self._schema.current
-        numbers: dict[Subscription, set[int]] = {}
-        for seq, subscriptions in concerned.items():
-            for subscription in subscriptions:
-                numbers.setdefault(subscription, set()).add(seq)
+        numbers: dict[Group, set[int]] = {}
+        for seq, groups in concerned.items():
+            for group in groups:
+                numbers.setdefault(group, set()).add(seq)
         if not numbers:
             return {}
         allowed = await self._judge.allowed(schema, collection, events, numbers)
@@ -86,8 +86,8 @@ class Telling:
         looks: dict[Look, dict[int, dict[str, Any]]] = {}
         bodies: dict[tuple[Look, str, int], bytes] = {}
         messages: dict[int, list[Message]] = {}
-        for subscription, seqs in allowed.items():
-            look = self._look(collection, subscription)
+        for look, subscriptions, seqs in self._by_look(collection, allowed):
+            subscription = subscriptions[0]
             if look not in looks:
                 shown = await self._shown(collection, rows, subscription)
                 looks[look] = await self._edited(collection, events, shown, is_superuser=look[0])
@@ -98,8 +98,20 @@ class Telling:
                 body = bodies.get((look, fields, seq))
                 if body is None:
                     body = bodies[look, fields, seq] = body_of(looks[look][seq], fields)
-                messages.setdefault(seq, []).append((subscription, body))
+                messages.setdefault(seq, []).append((subscriptions, body))
         return messages
+
+    def _by_look(
+        self, collection: Collection, allowed: Mapping[Group, set[int]]
+    ) -> Iterator[tuple[Look, Sequence[Subscription], set[int]]]:
+        """The groups as they are; each subscription alone where a plugin's word on fields may part them."""
+        is_restricted = restricts(self._schema.current)
+        for group, seqs in allowed.items():
+            if not is_restricted:
+                yield self._look(collection, group.leader), group.members, seqs
+                continue
+            for each in group.members:
+                yield self._look(collection, each), [each], seqs
 
     def _look(self, collection: Collection, subscription: Subscription) -> Look:
         """What decides how a record looks: who has the same gets the same bytes."""
@@ -167,13 +179,18 @@ def send(event: Event, messages: Iterable[Message], cursor: str) -> set[Client]:
     ending = b',"action":"%b","cursor":"%b"}' % (event.action.encode(), cursor.encode())
     made: dict[tuple[str, int], tuple[bytes, bytes]] = {}
     clients: set[Client] = set()
-    for subscription, body in messages:
-        text, client = subscription.topic.text, subscription.client
+    for subscriptions, body in messages:
+        if not subscriptions:
+            continue
+        text = subscriptions[0].topic.text
         key = (text, id(body))
         shared = made.get(key)
         if shared is None:
             data = b'{"record":' + body + ending
             shared = made[key] = data, tail_of(text, data)
-        client.queue(text, *shared)
-        clients.add(client)
+        data, tail = shared
+        for each in subscriptions:
+            client = each.client
+            client.queue(text, data, tail)
+            clients.add(client)
     return clients

@@ -14,6 +14,7 @@ from groundplane.schema.casting import to_text
 from groundplane.schema.collection import Collection
 
 OAUTH2 = "@oauth2"
+CHANNEL = "@channel/"
 MAX_OPTION_BYTES = 2500
 
 
@@ -21,6 +22,7 @@ class Topic(NamedTuple):
     """`text` as it was sent, which is also the name of its events; `collection` is a name or an id.
 
     `record` is "" for every record of the collection; `collection` is "" for a topic that no record fires.
+    `channel` is the name in `@channel/NAME`, and `state` what the client shows of itself there, as JSON, or "".
     """
 
     text: str
@@ -28,6 +30,8 @@ class Topic(NamedTuple):
     record: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    channel: str = ""
+    state: str = ""
 
     @property
     def gate(self) -> Literal["list", "view"]:
@@ -43,6 +47,8 @@ def read_topic(text: str) -> Topic:
     if base.startswith("@") or (slash and not record):
         collection = record = ""
     options = read_options(query)
+    given = options.get("query")
+    state = given.get("state") if isinstance(given, dict) else None
     return Topic(
         text=text,
         collection=collection,
@@ -51,6 +57,8 @@ def read_topic(text: str) -> Topic:
         headers={
             name.lower().replace("-", "_"): value for name, value in texts(options.get("headers")).items()
         },
+        channel=base.removeprefix(CHANNEL) if base.startswith(CHANNEL) else "",
+        state=msgspec.json.encode(state).decode() if isinstance(state, dict) else "",
     )
 
 

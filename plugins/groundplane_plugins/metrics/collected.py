@@ -25,6 +25,7 @@ def look_at_process(store: Store, role: str, services: Services) -> None:
     times = os.times()
     store.advance(names.CPU, (role,), times.user + times.system)
     store.show(names.PROCESSES, (role,), 1)
+    store.show(names.STREAMS, (), len(services.realtime.clients))
     store.show(names.MEMORY, (role,), resident_bytes())
     if OPEN_FILES.is_dir():
         store.show(names.FILES, (role,), len(os.listdir(OPEN_FILES)))

@@ -26,6 +26,7 @@ DELIVERIES = "groundplane_webhook_deliveries"
 DATABASE_UP = "groundplane_database_up"
 CONNECTIONS = "groundplane_database_connections"
 WAITING = "groundplane_database_waiting_requests"
+STREAMS = "groundplane_realtime_streams"
 PROCESSES = "groundplane_processes"
 CPU = "groundplane_process_cpu_seconds"
 MEMORY = "groundplane_process_resident_memory_bytes"
@@ -71,6 +72,7 @@ METRICS: dict[str, Described] = {
     DATABASE_UP: Described(GAUGE, (), "Whether the database answered this scrape."),
     CONNECTIONS: Described(GAUGE, ("state",), "Connections of the pools: idle or busy."),
     WAITING: Described(GAUGE, ("lane",), "Requests that wait for a connection that many share."),
+    STREAMS: Described(GAUGE, (), "Open streams of realtime."),
     PROCESSES: Described(GAUGE, ("role",), "Processes of this server: web or jobs."),
     CPU: Described(COUNTER, ("role",), "Processor time of the processes."),
     MEMORY: Described(GAUGE, ("role",), "Resident memory of the processes."),
