@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from groundplane.files.outbox import Doomed
 from groundplane.testing.file_storage import chunks, keys_of
 from groundplane.testing.server import Server
 
@@ -103,7 +105,7 @@ async def test_what_is_not_there_is_not_found(app: Server) -> None:
     unknown = await app.client.get(f"/api/files/nope/{record_id}/{name}")
     assert unknown.json() == NOT_FOUND | {"message": "Missing or invalid collection context."}
     collection_id = app.services.schema.current.find("docs").id
-    await app.services.files.delete_file(collection_id, record_id, name)
+    await app.services.files.removals.remove(Doomed(collection_id, record_id, (name,)))
     assert (await app.client.get(f"/api/files/docs/{record_id}/{name}")).json() == NOT_FOUND
 
 
@@ -178,6 +180,18 @@ async def test_a_view_serves_the_files_of_the_records_under_it(app: Server) -> N
         ("bytes=x", 416, b"invalid range", None),
         ("lines=1-2", 416, b"invalid range", None),
         ("bytes=0-9,0-9", 200, b"0123456789", None),
+        ("bytes=-0", 416, b"invalid range", "bytes */10"),
+        ("bytes=-", 416, b"invalid range", None),
+        ("bytes=+1-2", 416, b"invalid range", None),
+        ("bytes=1-2-3", 416, b"invalid range", None),
+        ("bytes=0-99999999999999999999", 416, b"invalid range", None),
+        ("bytes=20-30,-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=,2-3,", 206, b"23", "bytes 2-3/10"),
+        ("bytes=20-30,40-", 416, b"invalid range", "bytes */10"),
+        # The same again and again, in any order, is not worth its work.
+        ("bytes=0-1,1-2,1-2,2-3", 200, b"0123456789", None),
+        ("bytes=3-3,0-4,1-1,2-2", 200, b"0123456789", None),
+        ("bytes=" + ",".join(["0-0"] * 101), 416, b"invalid range", None),
     ],
 )
 async def test_ranges(app: Server, asked: str, status: int, content: bytes, place: str | None) -> None:
@@ -199,6 +213,15 @@ async def test_several_ranges_come_in_parts(app: Server) -> None:
     parts = answer.content.split(f"--{boundary}".encode())
     assert [part.rpartition(b"\r\n\r\n")[2].strip() for part in parts[1:3]] == [b"01", b"56"]
     assert b"Content-Range: bytes 5-6/10" in parts[2]
+    assert b"Content-Type: text/plain; charset=utf-8" in parts[2]
+    assert parts[3] == b"--\r\n"
+    # In the order in which they were asked for; two that overlap are still sent.
+    path = f"/api/files/docs/{record_id}/{name}"
+    answer = await app.client.get(path, headers={"Range": "bytes=8-9,0-1,1-2"})
+    places = re.findall(rb"Content-Range: bytes (\S+)/10", answer.content)
+    assert places == [b"8-9", b"0-1", b"1-2"]
+    head = await app.client.head(path, headers={"Range": "bytes=8-9,0-1"})
+    assert (head.status_code, head.content) == (206, b"")
 
 
 async def test_conditions(app: Server) -> None:
@@ -224,6 +247,13 @@ async def test_conditions(app: Server) -> None:
     assert await status(If_Match='"x"') == 412
     assert await status(Range="bytes=0-1", If_Range=modified) == 206
     assert await status(Range="bytes=0-1", If_Range=past) == 200
+    future = "Fri, 01 Jan 2100 00:00:00 GMT"
+    assert await status(Range="bytes=0-1", If_Range=future) == 200
+    assert await status(Range="bytes=0-1", If_Range='"tag"') == 200
+    assert await status(Range="bytes=0-1", If_Range="") == 206
+    assert await status(Range="bytes=0-1", If_None_Match="*") == 304
+    assert await status(Range="bytes=50-", If_Unmodified_Since=past) == 412
+    assert await status(Range="bytes=50-", If_Range=past) == 200
     unchanged = await app.client.get(path, headers={"If-Modified-Since": modified})
     assert "content-type" not in unchanged.headers
     assert unchanged.headers["cache-control"].startswith("max-age")

@@ -11,7 +11,6 @@ import pytest
 
 from groundplane.clock import now
 from groundplane.files.local import TEMPORARY, LocalFiles
-from groundplane.files.service import Files
 from groundplane.files.storage import FileStorage, StorageFailed
 from groundplane.testing.file_storage import FileStorageSuite, chunks, keys_of, read_all
 
@@ -82,26 +81,6 @@ async def test_a_name_that_is_too_long_for_the_file_system_is_missing(tmp_path: 
 
     with pytest.raises(FileMissing):
         await LocalFiles(tmp_path).stat("c/r/" + "n" * 400)
-
-
-async def test_removing_a_file_takes_its_thumbs(tmp_path: Path) -> None:
-    files = Files(LocalFiles(tmp_path))
-    await files.storage.put(files.key("c", "r", "a.png"), chunks(b"x"))
-    await files.storage.put(files.thumb_key("c", "r", "a.png", "100x100"), chunks(b"x"))
-    await files.storage.put(files.key("c", "r", "b.png"), chunks(b"x"))
-    await files.delete_file("c", "r", "a.png")
-    assert await keys_of(files.storage) == ["c/r/b.png"]
-
-
-async def test_a_name_that_no_file_can_have_is_removed_without_an_error(tmp_path: Path) -> None:
-    files = Files(LocalFiles(tmp_path))
-    await files.storage.put("c/r/a", chunks(b"x"))
-    for name in ("..", "../../a", "a/../b", "x\x00", ""):
-        await files.delete_file("c", "r", name)
-    await files.delete_record("c", "..")
-    await files.delete_collection("")
-    assert await read_all(files.storage, "c/r/a") == b"x"
-    shutil.rmtree(tmp_path)
 
 
 async def test_a_folder_that_goes_away_while_a_file_is_moved_in_is_made_again(

@@ -37,7 +37,7 @@ async def test_everything_arrives_with_type_and_name(source: LocalFiles, bucket:
     for key in await keys_of(source):
         assert await read_all(back, key) == await read_all(source, key)
         one, other = await source.stat(key), await back.stat(key)
-        assert msgspec.structs.replace(one, modified=other.modified) == other
+        assert msgspec.structs.replace(one, modified=other.modified, path=other.path) == other
 
 
 async def test_what_is_there_is_not_copied_again(source: LocalFiles, tmp_path: Path) -> None:
@@ -142,14 +142,14 @@ async def test_the_files_of_a_running_server_move_to_the_bucket_and_back(server:
     def progress(what: str, done: int, total: int) -> None:
         seen.append(services.settings.current.s3.enabled)
 
-    await move(store, services.settings, to_s3=True, delete=True, progress=progress)
+    await move(store, services.settings, to="s3", delete=True, progress=progress)
     assert services.settings.current.s3.enabled
     assert seen[:2] == [False, False]
     assert await keys_of(store.local) == []
     assert len(await keys_of(S3Files(bucket))) == 2
     paths.append(await make())
     assert await are_there(paths)
-    await move(store, services.settings, to_s3=False, delete=True, progress=progress)
+    await move(store, services.settings, to="local", delete=True, progress=progress)
     assert not services.settings.current.s3.enabled
     assert await keys_of(S3Files(bucket)) == []
     assert await are_there(paths)
@@ -161,5 +161,27 @@ async def test_nothing_moves_to_a_store_that_does_not_work(server: Server, bucke
     wrong = msgspec.to_builtins(bucket) | {"enabled": False, "endpoint": "http://127.0.0.1:1"}
     await services.settings.change({"s3": wrong})
     with pytest.raises(StorageFailed):
-        await move(store, services.settings, to_s3=True, delete=True, progress=silent)
+        await move(store, services.settings, to="s3", delete=True, progress=silent)
+    assert not services.settings.current.s3.enabled
+
+
+async def test_files_move_to_the_store_of_a_plugin_and_out_of_it(
+    server: Server, bucket: S3, tmp_path: Path
+) -> None:
+    services, store = server.services, server.services.files.storage
+    assert isinstance(store, ChosenFiles)
+    await store.put("c/r/a", chunks(b"a"), content_type="text/plain")
+    with pytest.raises(StorageFailed, match="names no plugin"):
+        await move(store, services.settings, to="plugin", delete=True, progress=silent)
+    own = store.own = LocalFiles(tmp_path / "own")
+    # What is still in the folder is found there.
+    assert await read_all(store, "c/r/a") == b"a"
+    moved = await move(store, services.settings, to="plugin", delete=True, progress=silent)
+    assert (moved.copied, await keys_of(own), await keys_of(store.local)) == (1, ["c/r/a"], [])
+    await services.settings.change({"s3": msgspec.to_builtins(bucket) | {"enabled": False}})
+    await move(store, services.settings, to="s3", delete=False, progress=silent)
+    assert await keys_of(S3Files(bucket)) == ["c/r/a"]
+    await move(store, services.settings, to="local", delete=True, progress=silent)
+    assert (await keys_of(store.local), await keys_of(own)) == (["c/r/a"], [])
+    # The configuration decides, so nothing was switched.
     assert not services.settings.current.s3.enabled

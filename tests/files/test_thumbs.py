@@ -16,7 +16,8 @@ from groundplane.db.engine import Database
 from groundplane.files import thumbs
 from groundplane.files.local import LocalFiles
 from groundplane.files.storage import FileInfo, FileMissing, StorageFailed
-from groundplane.files.thumbs import Thumbs
+from groundplane.files.thumbs import Original, Thumbs
+from groundplane.schema.collection import Collection
 from groundplane.testing.file_storage import chunks, keys_of, read_all
 
 KEY, THUMB = "c/r/a.png", "c/r/thumbs_a.png/20x20_a.png"
@@ -67,9 +68,13 @@ async def maker(db: Database, storage: CountingFiles) -> AsyncIterator[Thumbs]:
 
 
 async def find(
-    maker: Thumbs, storage: LocalFiles, thumb: str = THUMB, size: str = "20x20"
+    maker: Thumbs, storage: LocalFiles, thumb: str = THUMB, size: str = "20x20", key: str = KEY
 ) -> FileInfo | None:
-    return await maker.find(KEY, await storage.stat(KEY), thumb, size)
+    collection, record_id, name = key.split("/")
+    original = Original(
+        key, await storage.stat(key), Collection(id=collection, name=collection), record_id, name
+    )
+    return await maker.find(original, thumb, size)
 
 
 async def test_a_missing_thumb_is_made_and_kept(maker: Thumbs, storage: CountingFiles) -> None:
@@ -120,7 +125,7 @@ async def test_the_process_makes_the_next_thumb_after_a_damaged_picture(
     maker: Thumbs, storage: CountingFiles
 ) -> None:
     await storage.put("c/r/b.png", chunks(png()[:300]), content_type="image/png")
-    assert await maker.find("c/r/b.png", await storage.stat("c/r/b.png"), THUMB + "b", "20x20") is None
+    assert await find(maker, storage, THUMB + "b", key="c/r/b.png") is None
     assert await find(maker, storage) is not None
 
 

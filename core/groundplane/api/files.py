@@ -2,89 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+import re
+from functools import partial
+from typing import Any
 
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures.state import State
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from groundplane.api.caller import require_caller
 from groundplane.api.exchange import Exchange, exchange, services_of
 from groundplane.api.params import fields_param
-from groundplane.api.ranges import (
-    Part,
-    Unreadable,
-    Unsatisfiable,
-    http_date,
-    precondition,
-    wanted_parts,
-)
 from groundplane.api.response import json_reply, to_response
-from groundplane.auth.callers import FILE, issue
+from groundplane.api.sending import NOT_THEIRS, STORE_AWAY, Sending, Stored
+from groundplane.auth.callers import FILE, token_options
 from groundplane.context import Caller, RequestInfo
 from groundplane.errors import NotFound, Unavailable
-from groundplane.files.mime import bare
-from groundplane.files.service import Files
-from groundplane.files.storage import CHUNK_BYTES, FileInfo, FileMissing, StorageFailed
-from groundplane.records.serving import NamedFile, check_protected, find_file, is_protected, locate
+from groundplane.files.storage import FileMissing, StorageFailed
+from groundplane.hooks.events_files import FileDownload, FileToken
+from groundplane.records.serving import Found, NamedFile, check_protected, find_file, is_protected, locate
 from groundplane.security.addresses import covers
-from groundplane.security.ids import secret
 from groundplane.services import Services
 
-STORE_AWAY = "The file store does not answer. Try again later."
 NO_COLLECTION = "Missing or invalid collection context."
-TRUE_WORDS = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-CACHE_CONTROL = "max-age=2592000, stale-while-revalidate=86400"
-CONTENT_POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 DEFAULT_THUMB = "100x100"  # always allowed; the console shows it
-# AVIF is ours: PocketBase sends the original.
-THUMB_TYPES = frozenset({"image/avif", "image/gif", "image/jpeg", "image/jpg", "image/png", "image/webp"})
-
-# Types that browsers need and content alone does not tell, by the exact end of the name.
-EXTENSION_TYPES = {
-    ".css": "text/css",
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".js": "text/javascript",
-    ".mjs": "text/javascript",
-    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ".svg": "image/svg+xml",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
-# What a browser may show in place; everything else (SVG and HTML above all) is a download.
-INLINE_TYPES = frozenset(
-    {
-        *(f"image/{kind}" for kind in ("bmp", "gif", "jpeg", "jpg", "png", "webp", "x-icon")),
-        *(f"video/{kind}" for kind in ("3gpp", "mp4", "quicktime", "webm", "x-ms-wmv")),
-        *(
-            f"audio/{kind}"
-            for kind in (
-                *("aac", "aiff", "basic", "midi", "mp3", "mpeg", "wav", "wave"),
-                *("x-m4a", "x-mpeg", "x-wav"),
-            )
-        ),
-        "application/pdf",
-        "application/x-pdf",
-    }
-)
-
-
-class Stored(NamedTuple):
-    """What is sent: the key, what is known of it, and the name a browser saves it under."""
-
-    key: str
-    info: FileInfo
-    shown_name: str
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @post("/token", status_code=200)
 async def create_token(request: Request[Any, Any, State]) -> Response[bytes]:
     """Hand out a short-lived token for protected files."""
-    asked = exchange(request)
+    asked, services = exchange(request), services_of(request)
     caller = require_caller(asked)
-    collection = services_of(request).schema.current.find(caller.collection_id)
-    token = issue(collection, caller.record, FILE)
+    collection = services.schema.current.find(caller.collection_id)
+    duration_s = 0
+    if (hook := services.plugins.hooks.file_token) and collection.options is not None:
+        usual_s = token_options(collection.options, FILE).duration
+        event = FileToken(collection, caller, asked.info(), usual_s)
+        await hook(collection, check=partial(check_duration, event), event=event)
+        duration_s = event.duration_s
+    token = services.auth.callers.file_token(collection, caller.record, duration_s)
     return to_response(json_reply({"token": token}, fields=fields_param(asked)))
+
+
+def check_duration(event: FileToken) -> None:
+    if not isinstance(event.duration_s, int) or event.duration_s < 1:
+        raise ValueError("duration_s is whole seconds, at least one")
 
 
 @get("/{collection:str}/{record:str}/{name:str}")
@@ -95,17 +59,52 @@ async def download(request: Request[Any, Any, State]) -> ASGIApp:
     _, _, name_or_id, record_id, name = asked.segments
     collection = schema.find(name_or_id, NO_COLLECTION)
     found = await find_file(services.db, schema, collection, record_id, name)
-    if is_protected(schema, found):
-        info = await requester_info(asked, services)
+    protected = is_protected(schema, found)
+    info = await requester_info(asked, services) if protected else None
+    if info is not None:
         await check_protected(services.records, schema, found, info)
+    headers = await headers_of_plugins(asked, services, found, info)
     file = await locate(services.db, schema, found)
-    stored = await choose(services.files, file, asked.query.get("thumb", ""))
-    return Sending(asked, services.files, stored)
+    stored = await choose(services, file, asked.query.get("thumb", ""))
+    config = services.config.files
+    link_s = config.s3_link_s if config.s3_downloads == "redirect" and not headers else 0.0
+    return Sending(
+        asked, services.files, stored._replace(is_protected=protected, headers=headers, link_s=link_s)
+    )
+
+
+async def headers_of_plugins(
+    asked: Exchange, services: Services, found: Found, info: RequestInfo | None
+) -> dict[str, str]:
+    """Show the download to plugins; raises what refuses it."""
+    hook = services.plugins.hooks.file_download
+    if not hook or not hook.concerns(found.collection):
+        return {}
+    event = FileDownload(
+        collection=found.collection,
+        record_id=found.record_id,
+        field=found.field.name,
+        name=found.name,
+        thumb=asked.query.get("thumb", ""),
+        info=info or asked.info(),
+        headers={},
+    )
+    await hook(found.collection, check=partial(check_headers, event), event=event)
+    return {name: value for name, value in event.headers.items() if name.lower() not in NOT_THEIRS}
+
+
+def check_headers(event: FileDownload) -> None:
+    for name, value in event.headers.items():
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"{name!r} is no header, or its value is none")
 
 
 async def requester_info(asked: Exchange, services: Services) -> RequestInfo:
     """Who asks for a protected file: the record behind `?token=` alone, whatever the headers say."""
     caller: Caller | None = await services.auth.callers.caller(asked.query.get("token", ""), FILE)
+    if caller is None and asked.caller is not None and asked.caller.key:
+        # A service key, whose scopes cover this file; the gateway has looked.
+        caller = asked.caller
     allowed = services.settings.current.superuser_ips
     if caller is not None and caller.is_superuser and allowed and not covers(allowed, asked.ip):
         caller = None
@@ -120,8 +119,9 @@ async def requester_info(asked: Exchange, services: Services) -> RequestInfo:
     )
 
 
-async def choose(files: Files, file: NamedFile, thumb: str) -> Stored:
+async def choose(services: Services, file: NamedFile, thumb: str) -> Stored:
     """The original, or its thumb when one of an allowed size was asked for; raises NotFound."""
+    files = services.files
     key = files.key(file.collection_id, file.record_id, file.name)
     try:
         original = await files.stat(key)
@@ -129,129 +129,12 @@ async def choose(files: Files, file: NamedFile, thumb: str) -> Stored:
         raise NotFound() from None
     except StorageFailed as problem:
         raise Unavailable(STORE_AWAY) from problem
-    allowed = thumb == DEFAULT_THUMB or thumb in (file.field.thumbs or ())
-    if thumb and allowed and bare(original.content_type) in THUMB_TYPES:
-        made = await files.thumb(file.collection_id, file.record_id, file.name, original, thumb)
+    if thumb and (thumb == DEFAULT_THUMB or thumb in (file.field.thumbs or ())):
+        collection = services.schema.current.by_id[file.collection_id]
+        made = await files.thumb(collection, file.record_id, file.name, original, thumb)
         if made is not None:
             return Stored(*made, f"{thumb}_{file.name}")
     return Stored(key, original, file.name)
-
-
-class Sending:
-    """Streams one stored file, whole or in ranges."""
-
-    def __init__(self, asked: Exchange, files: Files, stored: Stored) -> None:
-        self.asked = asked
-        self.files = files
-        self.stored = stored
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = self.stored.info.size
-        status, headers, parts = self.decide()
-        if status in (304, 412):
-            await put_out(send, status, headers, b"")
-        elif status == 416:
-            await put_out(send, status, headers, b"invalid range: failed to overlap\n")
-        elif len(parts) > 1:
-            await self.send_several(send, headers, parts)
-        else:
-            part = parts[0] if parts else Part(0, size)
-            headers["Content-Length"] = str(part.length)
-            await self.stream(send, status, headers, self.files.read(self.stored.key, *part))
-
-    def decide(self) -> tuple[int, dict[str, str], list[Part]]:
-        """The status, the headers and the ranges of the answer."""
-        info = self.stored.info
-        headers = self.headers()
-        status = precondition(self.asked.headers, info.modified)
-        if status is not None:
-            del headers["Content-Type"]
-            return status, headers, []
-        try:
-            parts = wanted_parts(self.asked.headers, info.size, info.modified)
-        except (Unreadable, Unsatisfiable) as problem:
-            headers = {"Content-Type": "text/plain; charset=utf-8"}
-            if isinstance(problem, Unsatisfiable):
-                headers["Content-Range"] = f"bytes */{info.size}"
-            return 416, headers, []
-        if len(parts) == 1:
-            headers["Content-Range"] = parts[0].content_range(info.size)
-        return (206 if parts else 200), headers, parts
-
-    def headers(self) -> dict[str, str]:
-        info, name = self.stored.info, self.stored.shown_name
-        self.asked.left_out.add(b"x-frame-options")
-        download = self.asked.query.get("download", "") in TRUE_WORDS
-        inline = bare(info.content_type) in INLINE_TYPES and not download
-        extension = name[name.rfind(".") :] if "." in name else ""
-        safe_name = "".join(char if char.isprintable() else "_" for char in name)
-        return {
-            "Content-Type": EXTENSION_TYPES.get(extension, info.content_type),
-            "Content-Disposition": f"{'inline' if inline else 'attachment'}; filename={safe_name}",
-            "Content-Security-Policy": CONTENT_POLICY,
-            "Cache-Control": CACHE_CONTROL,
-            "Last-Modified": http_date(info.modified),
-            "Accept-Ranges": "bytes",
-        }
-
-    async def send_several(self, send: Send, headers: dict[str, str], parts: list[Part]) -> None:
-        """Several ranges in one answer, each with its own small head."""
-        boundary = secret(40)
-        kind, size = headers["Content-Type"], self.stored.info.size
-        heads = [
-            f"--{boundary}\r\nContent-Range: {part.content_range(size)}\r\nContent-Type: {kind}\r\n\r\n".encode()
-            for part in parts
-        ]
-        heads = [heads[0], *(b"\r\n" + head for head in heads[1:])]
-        end = f"\r\n--{boundary}--\r\n".encode()
-        headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
-        length = sum(map(len, heads)) + sum(part.length for part in parts) + len(end)
-        headers["Content-Length"] = str(length)
-
-        async def body() -> AsyncIterator[bytes]:
-            for head, part in zip(heads, parts, strict=True):
-                yield head
-                async for chunk in self.files.read(self.stored.key, *part):
-                    yield chunk
-            yield end
-
-        await self.stream(send, 206, headers, body())
-
-    async def stream(
-        self, send: Send, status: int, headers: dict[str, str], chunks: AsyncIterator[bytes]
-    ) -> None:
-        if self.asked.method == "HEAD":
-            await put_out(send, status, headers, b"")
-            return
-        if int(headers["Content-Length"]) <= CHUNK_BYTES:
-            # Most files are small: one message, and a file that vanished can still be told of.
-            try:
-                body = b"".join([chunk async for chunk in chunks])
-            except FileMissing:
-                raise NotFound() from None
-            except StorageFailed as problem:
-                raise Unavailable(STORE_AWAY) from problem
-            await put_out(send, status, headers, body)
-            return
-        await start(send, status, headers)
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def put_out(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
-    if status not in (304,):
-        headers.setdefault("Content-Length", str(len(body)))
-    await start(send, status, headers)
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def start(send: Send, status: int, headers: dict[str, str]) -> None:
-    lines = [
-        (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
-        for name, value in headers.items()
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
 
 
 router = Router("/api/files", route_handlers=[create_token, download])

@@ -9,6 +9,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import NamedTuple
 
 MAX_RANGES = 100
+MAX_OVERLAPS = 2
 NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 
@@ -74,8 +75,20 @@ def wanted_parts(headers: Mapping[str, str], size: int, modified: datetime) -> l
         if size == 0:
             return []
         raise
-    # Asking for more than there is, in pieces, costs more than it can be worth.
-    return [] if sum(part.length for part in parts) > size else parts
+    # Asking for more than there is, or for the same again and again, costs more than it can be worth (RFC 9110,
+    # 14.2 and 17.15); a client must take the whole file as an answer.
+    if sum(part.length for part in parts) > size or overlaps(parts) > MAX_OVERLAPS:
+        return []
+    return parts
+
+
+def overlaps(parts: list[Part]) -> int:
+    """How many ranges begin inside another one."""
+    count, end = 0, 0
+    for part in sorted(parts):
+        count += part.start < end
+        end = max(end, part.start + part.length)
+    return count
 
 
 def parse_range(text: str, size: int) -> list[Part]:

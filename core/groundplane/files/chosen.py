@@ -1,24 +1,26 @@
-"""The store that the settings name: a folder, or an object store while `s3.enabled` is set."""
+"""The store that is named: a plugin's, an object store while `s3.enabled` is set, or a folder."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
+from typing import cast
 
 from groundplane.files.s3 import S3Files
-from groundplane.files.storage import FileInfo, FileMissing, FileStorage
+from groundplane.files.storage import FileInfo, FileMissing, FileStorage, Linking, Shown
 from groundplane.settings.service import Settings
 from groundplane.settings.values import S3
 
 
 class ChosenFiles:
-    """Passes every call on to the store that the settings name at that moment.
+    """Passes every call on to the store that the settings name at that moment; to `own`, where there is one.
 
-    While that is the object store, a file that is not in it yet is read from the folder, so that nothing is
+    While that is not the folder, a file that is not in it yet is read from the folder, so that nothing is
     missing when the setting changes; and a file that is deleted is deleted from both.
     """
 
     def __init__(self, local: FileStorage, settings: Settings) -> None:
         self.local = local
+        self.own: FileStorage | None = None  # a plugin's
         self._settings = settings
         self._remote: S3Files | None = None
         self._made_for: S3 | None = None
@@ -26,6 +28,11 @@ class ChosenFiles:
     @property
     def current(self) -> FileStorage:
         """The store that new files go to."""
+        return self.own or self.named
+
+    @property
+    def named(self) -> FileStorage:
+        """The store of the settings."""
         return self.remote() if self._settings.current.s3.enabled else self.local
 
     def remote(self) -> S3Files:
@@ -88,3 +95,20 @@ class ChosenFiles:
         """Yield the keys of the chosen store that start with `prefix`, sorted."""
         async for key in self.current.keys(prefix):
             yield key
+
+    async def sizes(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Yield the keys of the chosen store with their bytes, and those that are only in the folder yet."""
+        store = self.current
+        seen: set[str] = set()
+        async for each in store.sizes(prefix):
+            yield each
+            if store is not self.local:
+                seen.add(each[0])
+        if store is not self.local:
+            async for each in self.local.sizes(prefix):
+                if each[0] not in seen:
+                    yield each
+
+    async def link(self, key: str, lifetime_s: float, shown: Shown) -> str:
+        """Sign an address at the chosen store, for a file whose description says that it has one."""
+        return await cast("Linking", self.current).link(key, lifetime_s, shown)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 import msgspec
 
+from groundplane.files.disks import is_at_hand
 from groundplane.files.storage import (
     ATTRS_SUFFIX,
     CHUNK_BYTES,
     DEFAULT_TYPE,
     ORIGINAL_NAME,
+    STAGING,
     FileInfo,
     FileMissing,
     StorageFailed,
@@ -46,6 +51,8 @@ class LocalFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Then a look costs less than another thread, and the system can send files by itself.
+        self._is_at_hand = is_at_hand(root)
 
     def path(self, key: str) -> Path:
         return self.root / escaped_name(checked_key(key))
@@ -78,9 +85,27 @@ class LocalFiles:
         finally:
             await in_thread(remove_empty, aside.parent, self.root)
 
+    async def adopt(self, path: Path, key: str, *, content_type: str, original_name: str) -> bool:
+        """Give a synced file below `root` a key as well, without copying it; False where that cannot be done."""
+        target = self.path(key)
+        aside = self.root / TEMPORARY / secrets.token_hex(16)
+        try:
+            if not await in_thread(linked, path, aside):
+                return False
+            await in_thread(move_in, aside, target, attrs_text(content_type, original_name, b""))
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        finally:
+            await in_thread(remove_empty, aside.parent, self.root)
+        return True
+
     async def stat(self, key: str) -> FileInfo:
         """Describe a file; raises FileMissing."""
-        return await asyncio.to_thread(describe, self.path(key))
+        path = self.path(key)
+        if not self._is_at_hand:
+            return await asyncio.to_thread(describe, path)
+        return msgspec.structs.replace(describe(path), path=str(path))
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield `length` bytes from `start`; raises FileMissing at the first step."""
@@ -155,8 +180,14 @@ class LocalFiles:
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that start with `prefix`, sorted."""
         folder = self.root / escaped_name(checked_prefix(prefix)) if prefix else self.root
-        for key in await asyncio.to_thread(found_keys, self.root, folder):
+        for key, _ in sorted(await in_thread(found_files, self.root, folder)):
             yield key
+
+    async def sizes(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Yield the same keys in any order, each with its bytes."""
+        folder = self.root / escaped_name(checked_prefix(prefix)) if prefix else self.root
+        for each in await in_thread(partial(found_files, sized=True), self.root, folder):
+            yield each
 
 
 # What runs in threads
@@ -178,6 +209,25 @@ def open_aside(path: Path) -> BinaryIO:
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("xb")
+
+
+def linked(path: Path, aside: Path) -> bool:
+    """Give a file a second name; False on a file system where a file has only one."""
+    for attempt in range(1, ATTEMPTS + 1):
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.hardlink_to(path)
+        except FileNotFoundError:
+            # Another upload may have removed the folder as empty.
+            if attempt == ATTEMPTS or not path.exists():
+                raise
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV):
+                return False
+            raise
+        else:
+            return True
+    return False
 
 
 def sync_and_close(file: BinaryIO) -> None:
@@ -250,32 +300,34 @@ def side_file(path: Path) -> Path:
 
 
 def describe(path: Path) -> FileInfo:
+    # Texts, since every download comes by here, and paths as objects cost more than the disk.
+    name = str(path)
     try:
-        status = path.stat()
-        if not path.is_file():
+        status = os.stat(name)
+        if not S_ISREG(status.st_mode):
             raise FileMissing(path.name)
     except (FileNotFoundError, NotADirectoryError):
         raise FileMissing(path.name) from None
     except OSError as error:
-        if error.errno == 36:  # the name is longer than the file system can hold, so nothing has it
+        if error.errno == errno.ENAMETOOLONG:  # nothing can have that name, so nothing has it
             raise FileMissing(path.name) from None
         raise StorageFailed(f"looking at {path.name!r} failed: {error}") from error
-    attrs = read_attrs(side_file(path))
+    attrs = read_attrs(name + ATTRS_SUFFIX)
     metadata = attrs.get("user.metadata")
-    name = metadata.get(ORIGINAL_NAME) if isinstance(metadata, dict) else None
+    original = metadata.get(ORIGINAL_NAME) if isinstance(metadata, dict) else None
     kind = attrs.get("user.content_type")
     return FileInfo(
         size=status.st_size,
         modified=datetime.fromtimestamp(int(status.st_mtime), UTC),
         content_type=kind if isinstance(kind, str) and kind else DEFAULT_TYPE,
-        original_name=name if isinstance(name, str) else "",
+        original_name=original if isinstance(original, str) else "",
     )
 
 
-def read_attrs(path: Path) -> dict[str, Any]:
+def read_attrs(path: str) -> dict[str, Any]:
     """Read a side file; a missing or broken one says nothing."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             value = msgspec.json.decode(file.read(MAX_ATTRS_BYTES))
     except (OSError, ValueError):
         return {}
@@ -308,12 +360,21 @@ def remove_empty(folder: Path, root: Path) -> None:
         folder = folder.parent
 
 
-def found_keys(root: Path, folder: Path) -> list[str]:
-    keys = []
-    for path, folders, names in os.walk(folder):
-        if Path(path) == root and TEMPORARY in folders:
-            folders.remove(TEMPORARY)
-        for name in names:
-            if not name.endswith(ATTRS_SUFFIX):
-                keys.append(unescaped_name(Path(path, name).relative_to(root).as_posix()))
-    return sorted(keys)
+def found_files(root: Path, folder: Path, *, sized: bool = False) -> list[tuple[str, int]]:
+    """The files below `folder` by their keys; sizes are 0 unless they are asked for."""
+    hidden = {str(root / TEMPORARY), str(root / STAGING)}
+    found: list[tuple[str, int]] = []
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.path not in hidden:
+                            waiting.append(Path(entry.path))
+                    elif not entry.name.endswith(ATTRS_SUFFIX):
+                        key = unescaped_name(Path(entry.path).relative_to(root).as_posix())
+                        found.append((key, entry.stat(follow_symlinks=False).st_size if sized else 0))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed meanwhile, or never there
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -16,6 +17,7 @@ from groundplane.settings.service import Settings
 AT_ONCE = 4  # files on their way
 ATTEMPTS = 3
 Progress = Callable[[str, int, int], None]
+Goal: TypeAlias = Literal["s3", "local", "plugin"]
 
 
 class Moved(msgspec.Struct):
@@ -139,19 +141,30 @@ async def delete_copied(source: FileStorage, target: FileStorage, progress: Prog
 
 
 async def move(
-    store: ChosenFiles, settings: Settings, *, to_s3: bool, delete: bool, progress: Progress
+    store: ChosenFiles, settings: Settings, *, to: Goal, delete: bool, progress: Progress
 ) -> Moved:
-    """Copy every file to the other store, switch the setting, and copy what came in meanwhile.
+    """Copy every file to another store, switch the setting, and copy what came in meanwhile.
 
+    To a plugin's store, and out of it, nothing is switched: the configuration decides that with `files.store`.
     `delete` removes from the old store what the new one has. Raises StorageFailed and Invalid; what was
     copied by then stays, and is not copied again the next time.
     """
-    wanted = msgspec.structs.replace(settings.current.s3, enabled=True)
-    await try_out(wanted)
-    source, target = (store.local, store.remote()) if to_s3 else (store.remote(), store.local)
+    own = store.own
+    if to == "plugin" and own is None:
+        raise StorageFailed("files.store names no plugin")
+    uses_s3 = settings.current.s3.enabled
+    if to == "s3" or (uses_s3 and (own is None or to == "plugin")) or own is None:
+        await try_out(msgspec.structs.replace(settings.current.s3, enabled=True))
+    remote: FileStorage = store.remote()
+    if own is not None:
+        source, target = (
+            (store.named, own) if to == "plugin" else (own, remote if to == "s3" else store.local)
+        )
+    else:
+        source, target = (store.local, remote) if to == "s3" else (remote, store.local)
     outcome = await copy_all(source, target, progress)
-    if settings.current.s3.enabled != to_s3:
-        await settings.change({"s3": {"enabled": to_s3}})
+    if own is None and uses_s3 != (to == "s3"):
+        await settings.change({"s3": {"enabled": to == "s3"}})
         later = await copy_all(source, target, progress)
         outcome.copied += later.copied
         outcome.copied_bytes += later.copied_bytes

@@ -59,11 +59,11 @@ async def find_orphans(
                 yield Orphan(place.key, info.size, reason)
 
 
-async def batches(storage: FileStorage) -> AsyncIterator[list[Place]]:
+async def batches(storage: FileStorage, prefix: str = "") -> AsyncIterator[list[Place]]:
     """Yield the files of records, of one collection and not too many records at a time."""
     places: list[Place] = []
     records: set[str] = set()
-    async for key in storage.keys():
+    async for key in storage.keys(prefix):
         place = place_of(key)
         if place is None:
             continue

@@ -6,20 +6,23 @@ import asyncio
 import ipaddress
 import itertools
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from groundplane.clock import unix_time
 from groundplane.files.storage import (
     ATTRS_SUFFIX,
     CHUNK_BYTES,
     DEFAULT_TYPE,
     ORIGINAL_NAME,
+    STAGING,
     FileInfo,
     FileMissing,
+    Shown,
     StorageFailed,
     checked_key,
     checked_prefix,
@@ -83,6 +86,21 @@ class S3Files:
                 "put_object", name, file, size, content_type=content_type or DEFAULT_TYPE, metadata=metadata
             )
 
+    async def join(
+        self, sources: Sequence[str], key: str, *, content_type: str = "", original_name: str = ""
+    ) -> None:
+        """Make an object of others, in their order, inside the store: all but the last have 5 MiB or more.
+
+        Not every store can do it; then StorageFailed is raised as for any other failure.
+        """
+        name = escaped_name(checked_key(key))
+        metadata = {"Content-Type": content_type or DEFAULT_TYPE}
+        if original_name:
+            metadata[ORIGINAL_NAME] = quote(original_name)
+        await self._in_thread(
+            self._join, [escaped_name(checked_key(each)) for each in sources], name, metadata
+        )
+
     async def stat(self, key: str) -> FileInfo:
         """Describe an object; raises FileMissing."""
         found = await self._call("stat_object", escaped_name(checked_key(key)))
@@ -94,6 +112,7 @@ class S3Files:
             .replace(microsecond=0),
             content_type=found.content_type or DEFAULT_TYPE,
             original_name=unquote(headers.get(f"x-amz-meta-{ORIGINAL_NAME}", "")),
+            has_link=True,
         )
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
@@ -133,13 +152,39 @@ class S3Files:
 
     async def keys(self, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that start with `prefix`, sorted."""
+        async for key, _ in self.sizes(prefix):
+            yield key
+
+    async def sizes(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Yield the same keys with their bytes, as the store lists both together."""
         start = escaped_name(checked_prefix(prefix)) if prefix else ""
         names = await self._in_thread(self._names, start)
         while page := await self._in_thread(lambda: list(itertools.islice(names, PAGE))):
-            for name in page:
+            for name, size in page:
                 # A folder that was copied into the bucket brought its side files.
-                if not name.endswith((ATTRS_SUFFIX, "/")):
-                    yield unescaped_name(name)
+                if not name.endswith((ATTRS_SUFFIX, "/")) and (prefix or not name.startswith(STAGING + "/")):
+                    yield unescaped_name(name), size
+
+    async def link(self, key: str, lifetime_s: float, shown: Shown) -> str:
+        """Sign an address at which whoever has it may read the object; nothing is sent.
+
+        It is the same for half its lifetime, so that browsers can keep what they have read.
+        """
+        half = max(int(lifetime_s / 2), 1)
+        began = int(unix_time()) // half * half
+        return str(
+            await self._call(
+                "presigned_get_object",
+                escaped_name(checked_key(key)),
+                expires=timedelta(seconds=2 * half),
+                response_headers={
+                    "response-content-type": shown.content_type,
+                    "response-content-disposition": shown.disposition,
+                    "response-cache-control": shown.cache_control,
+                },
+                request_date=datetime.fromtimestamp(began, UTC),
+            )
+        )
 
     # What runs in threads
 
@@ -160,15 +205,29 @@ class S3Files:
             self._client = connect(self._settings)
         return self._client
 
-    def _names(self, prefix: str) -> Iterator[str]:
+    def _join(self, sources: Sequence[str], name: str, metadata: dict[str, Any]) -> None:
+        from xml.etree.ElementTree import ParseError
+
+        from minio.commonconfig import ComposeSource
+
+        bucket = self._settings.bucket
+        try:
+            self._connected().compose_object(
+                bucket, name, [ComposeSource(bucket, each) for each in sources], metadata=metadata
+            )
+        except ParseError as error:
+            # A store that takes the copy of a part for a part without content.
+            raise StorageFailed("the store cannot join objects") from error
+
+    def _names(self, prefix: str) -> Iterator[tuple[str, int]]:
         found = self._connected().list_objects(self._settings.bucket, prefix=prefix, recursive=True)
-        return (each.object_name for each in found if each.object_name is not None)
+        return ((each.object_name, each.size or 0) for each in found if each.object_name is not None)
 
     def _delete_all(self, prefix: str) -> None:
         from minio.deleteobjects import DeleteObject
 
         names = self._names(prefix)
-        while page := [DeleteObject(name) for name in itertools.islice(names, PAGE)]:
+        while page := [DeleteObject(name) for name, _ in itertools.islice(names, PAGE)]:
             for problem in self._connected().remove_objects(self._settings.bucket, page):
                 raise StorageFailed(f"deleting {problem.name!r} failed: {problem.code} {problem.message}")
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from groundplane.files.storage import CHUNK_BYTES, BadKey, FileInfo, FileMissing, FileStorage, StorageFailed
-from groundplane.files.thumbs import Thumbs
-
-log = logging.getLogger(__name__)
+from groundplane.files.removals import Removals
+from groundplane.files.storage import (
+    CHUNK_BYTES,
+    BadKey,
+    FileInfo,
+    FileMissing,
+    FileStorage,
+    Linking,
+    Shown,
+    StorageFailed,
+)
+from groundplane.files.thumbs import Original, Thumbs
+from groundplane.files.uploads import Upload, Uploads
+from groundplane.files.usage import FileUsage
+from groundplane.schema.collection import Collection
 
 MAX_ORIGINAL_NAME_BYTES = 255
 
@@ -18,8 +28,17 @@ MAX_ORIGINAL_NAME_BYTES = 255
 class Files:
     """Keys as in PocketBase: `<collection id>/<record id>/<name>`, thumbs beside in `thumbs_<name>/`."""
 
-    def __init__(self, storage: FileStorage, thumbs: Thumbs | None = None) -> None:
+    def __init__(
+        self,
+        storage: FileStorage,
+        removals: Removals,
+        thumbs: Thumbs | None = None,
+        uploads: Uploads | None = None,
+    ) -> None:
         self.storage = storage
+        self.removals = removals
+        self.usage = FileUsage(removals.db, storage)
+        self.uploads = uploads
         self._thumbs = thumbs
 
     @staticmethod
@@ -41,14 +60,33 @@ class Files:
         client_name: str,
     ) -> None:
         """Store an upload from its beginning; raises StorageFailed."""
-        original = client_name.encode("utf-8", "replace")[:MAX_ORIGINAL_NAME_BYTES].decode("utf-8", "ignore")
         try:
             await self.storage.put(
                 self.key(collection_id, record_id, name),
                 chunks_of(file),
                 content_type=content_type,
-                original_name=original,
+                original_name=original_name(client_name),
             )
+        except BadKey as error:
+            raise StorageFailed(f"{name!r} is not the name of a file: {error}") from error
+
+    async def adopt(
+        self,
+        collection_id: str,
+        record_id: str,
+        name: str,
+        upload: Upload,
+        *,
+        content_type: str,
+        client_name: str,
+    ) -> None:
+        """Store an upload that has come before and was taken in this transaction; raises StorageFailed."""
+        if self.uploads is None:
+            raise StorageFailed("there are no uploads here")
+        key = self.key(collection_id, record_id, name)
+        original = original_name(client_name)
+        try:
+            await self.uploads.move(upload, key, content_type=content_type, original_name=original)
         except BadKey as error:
             raise StorageFailed(f"{name!r} is not the name of a file: {error}") from error
 
@@ -60,50 +98,35 @@ class Files:
             raise FileMissing(key) from None
 
     async def thumb(
-        self, collection_id: str, record_id: str, name: str, original: FileInfo, size: str
+        self, collection: Collection, record_id: str, name: str, info: FileInfo, size: str
     ) -> tuple[str, FileInfo] | None:
-        """Give key and description of a picture's thumb, made if need be; None when it has none.
+        """Give key and description of a file's thumb, made if need be; None when it has none.
 
         Any `size` that one asks for is made: ask only for those that the field allows.
         """
-        if self._thumbs is None:
+        if self._thumbs is None or not self._thumbs.may_make(info.content_type):
             return None
-        key, thumb_key = (
-            self.key(collection_id, record_id, name),
-            self.thumb_key(collection_id, record_id, name, size),
-        )
-        info = await self._thumbs.find(key, original, thumb_key, size)
-        return (thumb_key, info) if info is not None else None
+        thumb_key = self.thumb_key(collection.id, record_id, name, size)
+        original = Original(self.key(collection.id, record_id, name), info, collection, record_id, name)
+        found = await self._thumbs.find(original, thumb_key, size)
+        return (thumb_key, found) if found is not None else None
 
     async def close(self) -> None:
         """End the processes that make thumbs."""
         if self._thumbs is not None:
             await self._thumbs.close()
 
+    async def link(self, key: str, lifetime_s: float, shown: Shown) -> str:
+        """Sign an address at the store for a file whose description says that it has one; raises StorageFailed."""
+        return await cast("Linking", self.storage).link(key, lifetime_s, shown)
+
     def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         return self.storage.read(key, start, length)
 
-    async def delete_file(self, collection_id: str, record_id: str, name: str) -> None:
-        """Remove a file and its thumbs. A failure is logged: the record's change stands anyway."""
-        try:
-            await self.storage.delete(self.key(collection_id, record_id, name))
-            await self.storage.delete_prefix(f"{collection_id}/{record_id}/thumbs_{name}/")
-        except (StorageFailed, BadKey) as error:
-            log.warning("A file was not removed: %s", error)
 
-    async def delete_record(self, collection_id: str, record_id: str) -> None:
-        """Remove everything of a deleted record; a failure is logged."""
-        await self._delete_prefix(f"{collection_id}/{record_id}/")
-
-    async def delete_collection(self, collection_id: str) -> None:
-        """Remove everything of a deleted collection; a failure is logged."""
-        await self._delete_prefix(f"{collection_id}/")
-
-    async def _delete_prefix(self, prefix: str) -> None:
-        try:
-            await self.storage.delete_prefix(prefix)
-        except (StorageFailed, BadKey) as error:
-            log.warning("Files were not removed: %s", error)
+def original_name(client_name: str) -> str:
+    """The client's name as it is kept beside the file."""
+    return client_name.encode("utf-8", "replace")[:MAX_ORIGINAL_NAME_BYTES].decode("utf-8", "ignore")
 
 
 async def chunks_of(file: BinaryIO) -> AsyncIterator[bytes]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 CHUNK_BYTES = 256 * 1024
 MAX_KEY_BYTES = 1024
+# Uploads on their way wait below this; the dot keeps them apart from every collection id.
+STAGING = ".uploads"
 ATTRS_SUFFIX = ".attrs"  # side files of a local store; reserved in every store so that files can move
 DEFAULT_TYPE = "application/octet-stream"
 ORIGINAL_NAME = "original-filename"  # the metadata that holds the client's name
@@ -31,12 +33,34 @@ class StorageFailed(Exception):
 
 
 class FileInfo(msgspec.Struct, frozen=True):
-    """What is known of a stored file; `size` in bytes, `modified` in UTC, whole seconds."""
+    """What is known of a stored file; `size` in bytes, `modified` in UTC, whole seconds.
+
+    `has_link` says that the store can hand out an address for it, as `Linking` has it. `path` is where it lies
+    on a disk of this machine, that opens it without delay; "" when it does not.
+    """
 
     size: int
     modified: datetime
     content_type: str = DEFAULT_TYPE
     original_name: str = ""
+    has_link: bool = False
+    path: str = ""
+
+
+class Shown(NamedTuple):
+    """How a file is to be answered by the store itself."""
+
+    content_type: str
+    disposition: str
+    cache_control: str
+
+
+class Linking(Protocol):
+    """A store from which clients can read for themselves, for a while."""
+
+    async def link(self, key: str, lifetime_s: float, shown: Shown) -> str:
+        """Sign an address that holds for `lifetime_s` at most, and half of that at least."""
+        ...
 
 
 class FileStorage(Protocol):
@@ -75,6 +99,10 @@ class FileStorage(Protocol):
 
     def keys(self, prefix: str = "") -> AsyncIterator[str]:
         """Yield the keys that start with `prefix`, sorted; an empty one means all."""
+        ...
+
+    def sizes(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Yield the same keys in any order, each with its bytes, without looking at every file if possible."""
         ...
 
 

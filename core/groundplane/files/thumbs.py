@@ -10,14 +10,21 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
 from groundplane.config import FilesConfig
 from groundplane.db.engine import Database
 from groundplane.errors import GroundplaneError
+from groundplane.files.mime import bare
 from groundplane.files.picture_process import Made, Order
 from groundplane.files.storage import BadKey, FileInfo, FileMissing, FileStorage, StorageFailed
+from groundplane.hooks.calls import Hooks
+from groundplane.hooks.events_files import Thumb, ThumbGenerate
+from groundplane.hooks.implementation import PluginFailed
+from groundplane.schema.collection import Collection
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +35,21 @@ FAILED_FOR_S = 600.0  # what could not be made is not tried again so soon
 MAX_FAILED = 2000
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7))"
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")  # no secret of ours
+
+
+# AVIF is ours: PocketBase sends the original.
+TYPES = frozenset({"image/avif", "image/gif", "image/jpeg", "image/jpg", "image/png", "image/webp"})
+MAX_THUMB_BYTES = 16 * 1024 * 1024  # of what a plugin makes
+
+
+class Original(NamedTuple):
+    """The file that a thumb is made of, and whose it is."""
+
+    key: str
+    info: FileInfo
+    collection: Collection
+    record_id: str
+    name: str
 
 
 class NotMade(Exception):
@@ -115,30 +137,37 @@ class Thumbs:
     the other processes, on other machines too, from making it at the same time.
     """
 
-    def __init__(self, db: Database, storage: FileStorage, config: FilesConfig) -> None:
+    def __init__(
+        self, db: Database, storage: FileStorage, config: FilesConfig, hooks: Hooks | None = None
+    ) -> None:
         self._db = db
         self._storage = storage
+        self._hook = (hooks or Hooks()).thumb_generate
         self._wait_s = config.thumb_wait_s
         self._free = [PictureProcess(config.thumb_max_pixels) for _ in range(config.thumb_workers)]
         self._all = tuple(self._free)
-        self._slots = asyncio.Semaphore(config.thumb_workers)
+        self._slots = asyncio.Semaphore(max(config.thumb_workers, 1))
         self._making: dict[str, asyncio.Task[FileInfo | None]] = {}
         self._failed: dict[str, float] = {}
         self._idle: asyncio.TimerHandle | None = None
 
-    async def find(self, key: str, original: FileInfo, thumb_key: str, size: str) -> FileInfo | None:
-        """Describe the thumb of the picture under `key`; None when there is none and none can be made."""
+    def may_make(self, content_type: str) -> bool:
+        """Whether a file of this type can have thumbs: it is a picture, or plugins may make something of it."""
+        return bool(self._hook) or bare(content_type) in TYPES
+
+    async def find(self, original: Original, thumb_key: str, size: str) -> FileInfo | None:
+        """Describe the thumb of a file; None when there is none and none can be made."""
         try:
             return await self._storage.stat(thumb_key)
         except FileMissing:
             pass
         except (BadKey, StorageFailed):
             return None
-        if self._failed.get(thumb_key, 0.0) > time.monotonic() or not self._all:
+        if self._failed.get(thumb_key, 0.0) > time.monotonic() or not (self._all or self._hook):
             return None
         task = self._making.get(thumb_key)
         if task is None:
-            task = asyncio.create_task(self._make(key, original, thumb_key, size))
+            task = asyncio.create_task(self._make(original, thumb_key, size))
             self._making[thumb_key] = task
             task.add_done_callback(lambda _: self._making.pop(thumb_key, None))
         # Who goes away leaves the others their thumb.
@@ -155,7 +184,8 @@ class Thumbs:
         for process in self._all:
             await process.close()
 
-    async def _make(self, key: str, original: FileInfo, thumb_key: str, size: str) -> FileInfo | None:
+    async def _make(self, original: Original, thumb_key: str, size: str) -> FileInfo | None:
+        key = original.key
         try:
             async with self._slot() as process, self._db.transaction():
                 await self._db.execute(LOCK, thumb_key)
@@ -163,8 +193,8 @@ class Thumbs:
                     return await self._storage.stat(thumb_key)
                 except FileMissing:
                     pass
-                return await self._make_alone(process, key, original, thumb_key, size)
-        except NotMade as problem:
+                return await self._make_alone(process, original, thumb_key, size)
+        except (NotMade, PluginFailed) as problem:
             self._remember(thumb_key)
             log.warning("No thumb %s was made of %s: %s", size, key, problem)
         except TimeoutError:
@@ -174,12 +204,11 @@ class Thumbs:
         return None
 
     async def _make_alone(
-        self, process: PictureProcess, key: str, original: FileInfo, thumb_key: str, size: str
+        self, process: PictureProcess | None, original: Original, thumb_key: str, size: str
     ) -> FileInfo | None:
-        storage = self._storage
-        if original.size > MAX_SOURCE_BYTES:
-            raise NotMade(f"it is larger than {MAX_SOURCE_BYTES} bytes")
-        content, kind = await process.make(storage.read(key), original.size, size)
+        storage, key = self._storage, original.key
+        made = await self._made_by_plugins(original, size) if self._hook else None
+        content, kind = made or await self._scaled(process, original, size)
 
         async def whole() -> AsyncIterator[bytes]:
             yield content
@@ -194,17 +223,51 @@ class Thumbs:
             return None
         return await storage.stat(thumb_key)
 
+    async def _scaled(
+        self, process: PictureProcess | None, original: Original, size: str
+    ) -> tuple[bytes, str]:
+        """Have a process of ours make the thumb; raises NotMade."""
+        info = original.info
+        if bare(info.content_type) not in TYPES or process is None:
+            raise NotMade("nobody makes thumbs of it here")
+        if info.size > MAX_SOURCE_BYTES:
+            raise NotMade(f"it is larger than {MAX_SOURCE_BYTES} bytes")
+        return await process.make(self._storage.read(original.key), info.size, size)
+
+    async def _made_by_plugins(self, original: Original, size: str) -> tuple[bytes, str] | None:
+        """A thumb as a plugin makes it; None when all leave it to us. Raises PluginFailed."""
+        info = original.info
+        event = ThumbGenerate(
+            collection=original.collection,
+            record_id=original.record_id,
+            name=original.name,
+            size=size,
+            content_type=info.content_type,
+            file_size=info.size,
+            content=partial(self._storage.read, original.key),
+        )
+        found = await self._hook.ask(about=original.collection, event=event)
+        if found is None:
+            return None
+        by, thumb = found
+        if not isinstance(thumb, Thumb) or not isinstance(thumb.content, bytes):
+            raise by.failed(f"it returned {type(thumb).__name__}, not a Thumb")
+        if thumb.content_type not in TYPES or not 0 < len(thumb.content) <= MAX_THUMB_BYTES:
+            raise by.failed(f"a thumb is a picture of at most {MAX_THUMB_BYTES} bytes")
+        return thumb.content, thumb.content_type
+
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[PictureProcess]:
-        """Wait for a process; raises TimeoutError."""
+    async def _slot(self) -> AsyncIterator[PictureProcess | None]:
+        """Wait for a turn, with a process if there are any; raises TimeoutError."""
         async with asyncio.timeout(self._wait_s):
             await self._slots.acquire()
         # The one that was used last, so that the others can end.
-        process = self._free.pop()
+        process = self._free.pop() if self._free else None
         try:
             yield process
         finally:
-            self._free.append(process)
+            if process is not None:
+                self._free.append(process)
             self._slots.release()
             if self._idle is not None:
                 self._idle.cancel()

@@ -15,7 +15,7 @@ from groundplane.schema.cache import Schema
 from groundplane.schema.casting import to_text
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.text import TextField
-from groundplane.schema.options import PROVIDER_NAMES
+from groundplane.schema.options import is_provider_name
 from groundplane.security.ids import secret
 from groundplane.security.passwords import verify
 
@@ -46,7 +46,11 @@ class Level(enum.IntEnum):
 
 
 async def form_errors(
-    resolved: Resolved, before: Mapping[str, Any] | None, level: Level
+    resolved: Resolved,
+    before: Mapping[str, Any] | None,
+    level: Level,
+    *,
+    needs_password: bool = True,
 ) -> dict[str, FieldError]:
     """Check what the save form of an auth record asks for beyond its fields; `before` is None on create."""
     errors: dict[str, FieldError] = {}
@@ -59,9 +63,10 @@ async def form_errors(
             errors["email"] = MISMATCH
         if record["verified"] != (before["verified"] if before is not None else False):
             errors["verified"] = MISMATCH
-    if not password and (before is None or confirmation or old_password):
+    is_due = before is None and needs_password
+    if not password and (is_due or confirmation or old_password):
         errors["password"] = REQUIRED
-    if not confirmation and (before is None or password or old_password):
+    if not confirmation and (is_due or password or old_password):
         errors["passwordConfirm"] = REQUIRED
     elif confirmation != password:
         errors["passwordConfirm"] = MISMATCH
@@ -147,7 +152,7 @@ async def ref_errors(
     if collection.name == EXTERNALS:
         if not record["provider"]:
             errors["provider"] = REQUIRED
-        elif record["provider"] not in PROVIDER_NAMES:
+        elif not is_provider_name(record["provider"]):
             errors["provider"] = BAD_PROVIDER
     return errors
 

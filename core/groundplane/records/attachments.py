@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from groundplane.db.engine import Database
 from groundplane.errors import FieldError
 from groundplane.files.mime import accepts
-from groundplane.files.service import Files
+from groundplane.files.outbox import Doomed
+from groundplane.files.service import Files, chunks_of
 from groundplane.files.storage import ATTRS_SUFFIX
+from groundplane.files.uploads import StagedFile
 from groundplane.records.plan import Plan
-from groundplane.records.values import NewFile
+from groundplane.records.staged import refusal, take_all
+from groundplane.records.values import NewFile, UploadedFile
 from groundplane.schema.fields.file import FileField
 
 MAX_NAME = 150
@@ -28,7 +30,7 @@ class Uploads:
     """What was stored for a change that is not committed yet."""
 
     def __init__(self) -> None:
-        self.stored: list[tuple[str, str, str]] = []
+        self.stored: list[tuple[str, Doomed]] = []  # with the rows of the outbox
         self.kept = False
 
     def keep(self) -> None:
@@ -55,15 +57,10 @@ async def undone_on_failure(files: Files) -> AsyncIterator[Uploads]:
         yield uploads
     except BaseException:
         if not uploads.kept:
-            await asyncio.shield(remove_all(files, uploads.stored))
+            await asyncio.shield(files.removals.undo(uploads.stored))
         raise
     finally:
         _uploads.reset(token)
-
-
-async def remove_all(files: Files, stored: Sequence[tuple[str, str, str]]) -> None:
-    for collection_id, record_id, name in stored:
-        await files.delete_file(collection_id, record_id, name)
 
 
 def names_of(value: Any) -> list[str]:
@@ -94,6 +91,8 @@ def check_files(field: FileField, value: Any, before: Any) -> FieldError | None:
 
 
 def check_upload(field: FileField, new: NewFile) -> FieldError | None:
+    if error := refusal(new.upload):
+        return error
     if not 1 <= len(new) <= MAX_NAME:
         message = f"The length must be between 1 and {MAX_NAME}."
         return FieldError("validation_length_out_of_range", message, {"min": 1, "max": MAX_NAME})
@@ -114,38 +113,54 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[:length] + "..."
 
 
-async def store_new(files: Files, plan: Plan, record: Mapping[str, Any]) -> None:
-    """Store the uploads of a record that passed its checks."""
+def content_of(upload: UploadedFile) -> AsyncIterator[bytes]:
+    """The content of an upload from its beginning, as often as it is asked for."""
+    return upload.chunks() if isinstance(upload, StagedFile) else chunks_of(upload.file)
+
+
+async def store_new(files: Files, plan: Plan, record: Mapping[str, Any]) -> list[str]:
+    """Store the uploads of a record that passed its checks.
+
+    Returns their rows in the outbox, which are to be struck off in the transaction that writes the record.
+    """
+    rows: list[str] = []
     uploads = _uploads.get()
     for field in plan.file_fields:
         for name in names_of(record[field.name]):
             if not isinstance(name, NewFile):
                 continue
             place = (plan.collection.id, record["id"], str(name))
+            # Noted first: half of a failed upload may be there, and this process may be killed over it.
+            row = await files.removals.outbox.expect(*place)
+            rows.append(row)
             if uploads is not None:
-                # Noted first: half of a failed upload may be there.
-                uploads.stored.append(place)
-            await files.put(
-                *place,
-                name.upload.file,
-                content_type=name.content_type,
-                client_name=name.upload.filename,
-            )
+                uploads.stored.append((row, Doomed(*place[:2], (place[2],))))
+            described = {"content_type": name.content_type, "client_name": name.client_name}
+            if isinstance(name.upload, StagedFile):
+                await files.adopt(*place, name.upload.upload, **described)
+            else:
+                await files.put(*place, name.upload.file, **described)
+    return rows
+
+
+async def take_staged(files: Files, plan: Plan, record: Mapping[str, Any]) -> dict[str, FieldError]:
+    """Take the uploads that came before the record, in the transaction that writes it; errors by field."""
+    new = {
+        field.name: [name for name in names_of(record[field.name]) if isinstance(name, NewFile)]
+        for field in plan.file_fields
+    }
+    return await take_all(files.uploads, new)
 
 
 async def remove_replaced(
-    db: Database, files: Files, plan: Plan, before: Mapping[str, Any], record: Mapping[str, Any]
+    files: Files, plan: Plan, before: Mapping[str, Any], record: Mapping[str, Any]
 ) -> None:
-    """After the commit, remove the files that the record no longer names."""
-    for field in plan.file_fields:
-        kept = set(names_of(record[field.name]))
-        for name in names_of(before[field.name]):
-            if name not in kept:
-                await db.after_commit(removal(files, plan.collection.id, record["id"], name))
-
-
-def removal(files: Files, collection_id: str, record_id: str, name: str) -> Any:
-    async def remove() -> None:
-        await files.delete_file(collection_id, record_id, name)
-
-    return remove
+    """With the commit, have the files removed that the record no longer names."""
+    gone = [
+        name
+        for field in plan.file_fields
+        for name in names_of(before[field.name])
+        if name not in names_of(record[field.name])
+    ]
+    if gone:
+        await files.removals.later([Doomed(plan.collection.id, record["id"], tuple(gone))])

@@ -12,10 +12,12 @@ from groundplane.db.engine import Database
 from groundplane.db.sql import Args
 from groundplane.errors import Invalid
 from groundplane.events.changes import Change, Changes
+from groundplane.files.outbox import Doomed
 from groundplane.files.service import Files
 from groundplane.hooks.calls import Hooks, Notify
 from groundplane.hooks.events import RecordDeleted, RecordDeleting, RecordSaved, RecordSaving
 from groundplane.records.accounts import REF_COLLECTIONS
+from groundplane.records.attachments import names_of
 from groundplane.records.plan import Plan, plan_of
 from groundplane.records.queries import (
     SUPERUSERS_LOCK,
@@ -85,16 +87,17 @@ class Deletion:
             await self.refuse_last_superuser(collection, ids)
         doomed = await self.announced(plan, ids, is_cascade=is_cascade)
         statement = delete_rows(plan, ids)
-        gone = [row[0] for row in await self.db.fetch(statement.text, *statement.args)]
+        rows = await self.db.fetch(statement.text, *statement.args)
+        gone = [row[0] for row in rows]
         if gone and collection.is_auth:
             for name in REF_COLLECTIONS:
                 ref = self.schema.get(name)
                 if ref is not None:
                     statement = delete_refs(ref, collection, gone)
                     await self.db.execute(statement.text, *statement.args)
-        if plan.file_fields:
-            for record_id in gone:
-                await self.db.after_commit(self.removal(collection.id, record_id))
+        named = [(row[0], [name for value in row[1:] for name in names_of(value)]) for row in rows]
+        if doomed_files := [Doomed(collection.id, id, tuple(names)) for id, names in named if names]:
+            await self.files.removals.later(doomed_files)
         for record_id in gone:
             if record_id in doomed:
                 await self.changes.tell(
@@ -133,12 +136,6 @@ class Deletion:
             hook(collection, event=event)
 
         return tell
-
-    def removal(self, collection_id: str, record_id: str) -> Any:
-        async def remove() -> None:
-            await self.files.delete_record(collection_id, record_id)
-
-        return remove
 
     async def refuse_last_superuser(self, collection: Collection, ids: Sequence[str]) -> None:
         # Two superusers that delete each other at the same time must not both succeed.

@@ -32,7 +32,7 @@ from groundplane.schema.collection import Collection
 from groundplane.schema.fields.autodate import AutodateField
 from groundplane.schema.fields.text import TextField
 from groundplane.security.ids import secret
-from groundplane.security.passwords import MAX_PASSWORD_BYTES
+from groundplane.security.passwords import MAX_PASSWORD_BYTES, hash_password
 
 INSTALLER_EMAIL = "__pbinstaller@example.com"
 
@@ -111,19 +111,30 @@ class Creating:
         if rule_of(schema, collection, "create") is None and not info.is_superuser:
             raise Forbidden(SUPERUSERS_ONLY)
         plan = plan_of(schema, collection)
+        sent = await self.steps.with_staged(plan, sent, info)
         empty = empty_record(collection)
         resolved = await self.steps.resolved(collection, sent, empty, info)
         info = msgspec.structs.replace(info, body=resolved.body)
         level = Level.SUPERUSER if info.is_superuser else await self._may_create(schema, plan, resolved, info)
-        if collection.is_auth and (form := await accounts.form_errors(resolved, None, level)):
+        # Who signs up through another service has no password to send; nobody gets to know this one.
+        generated = collection.is_auth and info.context == "oauth2" and "password" not in resolved.passwords
+        if collection.is_auth and (
+            form := await accounts.form_errors(resolved, None, level, needs_password=not generated)
+        ):
             raise Invalid(CREATE_FAILED, form)
         record = resolved.record
+        if generated:
+            record["password"] = await hash_password(secret())
         complete_new(plan, record)
         errors = plain_errors(plan, record, None, resolved.passwords)
         if not errors:
             # Before the transaction: a hash takes longer than everything else together.
             await self.steps.hash(collection, record, resolved.passwords, is_new=True)
-        row = await self._insert(schema, plan, record, errors, info)
+        if errors or not plan.file_fields:
+            row = await self._insert(schema, plan, record, errors, info)
+        else:
+            async with self.steps.showing(plan, record, info, CREATE_FAILED):
+                row = await self._insert(schema, plan, record, errors, info)
         if collection.is_superusers and record["email"] != INSTALLER_EMAIL:
             await self._remove_installer(collection)
         return await self.steps.answer(schema, plan, row, query, info)

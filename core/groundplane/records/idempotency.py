@@ -15,7 +15,7 @@ from groundplane.context import RequestInfo
 from groundplane.db.engine import Database
 from groundplane.db.sql import load_queries
 from groundplane.errors import Conflict, Invalid
-from groundplane.records.values import Submitted
+from groundplane.records.values import NewFile, Submitted
 from groundplane.schema.collection import Collection
 
 QUERIES = load_queries("groundplane.records")
@@ -47,7 +47,8 @@ async def claim_of(
 def digest(sent: Submitted, query: Mapping[str, str]) -> bytes:
     """Sum up what was asked: the body's values and files, and the parameters of the answer."""
     total = hashlib.sha256(msgspec.json.encode([sent.values, dict(query)], order="deterministic"))
-    for key, upload in sent.uploads:
+    for key, sent_file in sent.uploads:
+        upload = sent_file.upload if isinstance(sent_file, NewFile) else sent_file
         total.update(f"\x00{key}\x00{upload.filename}\x00{upload.size}\x00".encode("utf-8", "replace"))
         upload.file.seek(0)
         while chunk := upload.file.read(CHUNK_BYTES):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from groundplane.clock import wire_date
+from groundplane.db.lanes import Shape
 from groundplane.db.sql import ident
 from groundplane.records.wire import number
 from groundplane.schema.cache import Schema
@@ -115,6 +116,14 @@ class Plan:
         if not email and self.collection.is_auth:
             out.pop("email", None)
         return out
+
+    @cached_property
+    def files_shape(self) -> Shape | None:
+        """The file fields of the record with id $1, for a lane; None for a view, whose ids are computed."""
+        if self.collection.is_view or not self.file_fields:
+            return None
+        columns = ", ".join(ident(field.column) for field in self.file_fields)
+        return Shape(f'SELECT {columns} FROM {self.table} WHERE "id" = $1', 1)  # noqa: S608  # names
 
     @cached_property
     def unique_columns(self) -> dict[str, tuple[str, ...]]:

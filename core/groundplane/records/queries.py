@@ -202,9 +202,11 @@ def select_back_references(plan: Plan, field: Field, ids: Sequence[str], limit: 
 
 
 def delete_rows(plan: Plan, ids: Sequence[str]) -> Sql:
+    """Delete rows; returns their ids, and behind each the values of its file fields."""
     args = Args()
+    returned = ", ".join(['"id"', *(ident(field.column) for field in plan.file_fields)])
     return args.bind(
-        f'DELETE FROM {plan.table} WHERE "id" = ANY({args.add(list(ids))}::text[]) RETURNING "id"'
+        f'DELETE FROM {plan.table} WHERE "id" = ANY({args.add(list(ids))}::text[]) RETURNING {returned}'
     )
 
 

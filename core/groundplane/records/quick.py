@@ -16,7 +16,7 @@ import asyncpg
 from groundplane.context import Caller, RequestInfo
 from groundplane.db.counts import counting
 from groundplane.db.engine import Database
-from groundplane.db.lanes import Lane
+from groundplane.db.lanes import Departed, Lane
 from groundplane.db.sql import Args, Sql, ident
 from groundplane.db.write_lanes import WriteLane
 from groundplane.errors import GroundplaneError, Invalid, Unavailable
@@ -242,7 +242,7 @@ async def answer_to(question: Question) -> Body | None:
         row = await question.lane.row(question.shape, question.values)
     except GroundplaneError as error:
         # What the database refuses, or no longer knows, is for the ordinary way to explain.
-        if type(error) is Unavailable:
+        if type(error) in (Unavailable, Departed):
             raise
         return None
     return question.answer(row) if row is not None else None

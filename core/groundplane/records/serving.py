@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from groundplane.context import RequestInfo
@@ -44,14 +45,17 @@ async def find_file(db: Database, schema: Schema, collection: Collection, record
     plan = plan_of(schema, collection)
     if not is_possible_id(record_id) or not name or not plan.file_fields:
         raise NotFound()
-    args = Args()
-    statement = select_one(plan, record_id, args)
-    record = await db.fetchrow(statement.text, *statement.args)
-    if record is None:
-        raise NotFound()
-    values = plan.row(record).values
-    for field in plan.file_fields:
-        if name in names_of(values[field.name]):
+    if plan.files_shape is not None and record_id.isascii():
+        found = await db.rows.row(plan.files_shape, (record_id,))
+        stored: Sequence[Any] = tuple(found) if found is not None else ()
+    else:
+        args = Args()
+        statement = select_one(plan, record_id, args)
+        row = await db.fetchrow(statement.text, *statement.args)
+        values = plan.row(row).values if row is not None else {}
+        stored = [values[field.name] for field in plan.file_fields] if values else ()
+    for field, value in zip(plan.file_fields, stored, strict=False):
+        if name in names_of(value):
             return Found(collection, record_id, name, field)
     raise NotFound()
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from groundplane.db.lanes import PLACEHOLDER, Shape
@@ -91,15 +92,19 @@ class NotLearnt(Exception):
 
 
 class Learnt(NamedTuple):
-    """A shape, and for each of its slots which of the request's values goes there and how it is written."""
+    """A shape, and what makes the values of its slots of a request's."""
 
     shape: Shape
-    picks: tuple[tuple[int, Form], ...]
+    values: Callable[[Given], Given]
 
-    def values(self, given: Given) -> Given:
-        return tuple(
-            [given[position] if form is None else form(given[position]) for position, form in self.picks]
-        )
+
+def taker(picks: Sequence[tuple[int, Form]]) -> Callable[[Given], Given]:
+    """What takes for each slot one of a request's values and writes it in its form."""
+    if len(picks) > 1 and all(form is None for _, form in picks):
+        return itemgetter(*(position for position, _ in picks))
+    return lambda given: tuple(
+        [given[position] if form is None else form(given[position]) for position, form in picks]
+    )
 
 
 def learn(classes: Sequence[str], write: Callable[[Given], Sql], *, together: int) -> Learnt | None:
@@ -134,7 +139,7 @@ def learn(classes: Sequence[str], write: Callable[[Given], Sql], *, together: in
         return f"${place if is_slot else place + len(picks)}"
 
     text = PLACEHOLDER.sub(renumbered, one.text)
-    return Learnt(Shape(text, len(picks), tuple(constants), together=together), tuple(picks))
+    return Learnt(Shape(text, len(picks), tuple(constants), together=together), taker(picks))
 
 
 def pick_of(

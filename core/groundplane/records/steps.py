@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,12 +23,14 @@ from groundplane.query.effective import Action
 from groundplane.query.errors import QueryError
 from groundplane.query.rules import rule_condition
 from groundplane.records import queries
+from groundplane.records.admission import shown_to_plugins
 from groundplane.records.answers import Answer, etag_of
-from groundplane.records.attachments import store_new
+from groundplane.records.attachments import store_new, take_staged
 from groundplane.records.attempts import Attempts
 from groundplane.records.checks import unique_errors
 from groundplane.records.expand import Node, shown
 from groundplane.records.plan import Plan, Row
+from groundplane.records.staged import with_staged
 from groundplane.records.values import Resolved, Submitted, resolve
 from groundplane.records.watchers import Watchers, enrich_all
 from groundplane.schema.cache import Schema, SchemaCache
@@ -77,6 +80,12 @@ class Steps:
                 failed(collection, event=failure)
             raise
 
+    async def with_staged(self, plan: Plan, sent: Submitted, info: RequestInfo) -> Submitted:
+        """The body with the uploads that it names as files that came with it."""
+        return (
+            await with_staged(self.files.uploads, plan.collection, sent, info) if plan.file_fields else sent
+        )
+
     async def resolved(
         self, collection: Collection, sent: Submitted, current: Mapping[str, Any], info: RequestInfo
     ) -> Resolved:
@@ -95,6 +104,15 @@ class Steps:
                 await self.hooks.password_check(collection, event=check)
             record[name] = await hash_password(plain)
 
+    def showing(
+        self, plan: Plan, record: dict[str, Any], info: RequestInfo, failed: str
+    ) -> AbstractAsyncContextManager[None]:
+        """Plugins agree to new files, around what writes the record; raises Invalid."""
+        hook = self.hooks.file_upload
+        if not plan.file_fields or not hook.concerns(plan.collection):
+            return nullcontext()
+        return shown_to_plugins(hook, plan, record, info, failed)
+
     async def write(
         self,
         plan: Plan,
@@ -103,10 +121,14 @@ class Steps:
         failed: str,
     ) -> int:
         """Store the new files, then run the insert or update; returns the row's version."""
+        if plan.file_fields and (lost := await take_staged(self.files, plan, record)):
+            raise Invalid(failed, lost)
         try:
-            await store_new(self.files, plan, record)
+            stored = await store_new(self.files, plan, record) if plan.file_fields else ()
             statement = statement_of(plan, record)
             version: int = await self.db.fetchval(statement.text, *statement.args)
+            if stored:
+                await self.files.removals.outbox.forget(stored)
         except UniqueViolation as error:
             raise Invalid(failed, unique_errors(plan, error)) from error
         except StorageFailed as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -23,14 +24,14 @@ from groundplane.records.answers import (
     check_version,
     is_possible_id,
 )
-from groundplane.records.attachments import remove_replaced, undone_on_failure
+from groundplane.records.attachments import names_of, remove_replaced, undone_on_failure
 from groundplane.records.attempts import REFUSED
 from groundplane.records.checks import plain_errors, stored_errors
 from groundplane.records.plan import Plan, Row, plan_of
 from groundplane.records.quick import DECODED, Asker, Body, answer_to
 from groundplane.records.quick_change import QuickChanges
 from groundplane.records.steps import Steps, manage_condition
-from groundplane.records.values import Resolved, Submitted
+from groundplane.records.values import NewFile, Resolved, Submitted
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.autodate import AutodateField
@@ -108,15 +109,55 @@ class Updating:
         if not is_possible_id(record_id):
             raise NotFound()
         plan = plan_of(schema, collection)
-        async with undone_on_failure(self.files) as uploads, self.db.transaction():
-            before = await self._locked(plan, record_id)
-            resolved = await self.steps.resolved(collection, sent, before.values, info)
-            info = msgspec.structs.replace(info, body=resolved.body)
-            level = await self._may_update(schema, plan, record_id, info)
-            check_version(before, if_match)
-            row = await self._change(schema, plan, before, resolved, level, info)
-            uploads.keep()
+        sent = await self.steps.with_staged(plan, sent, info)
+        async with AsyncExitStack() as stack:
+            if sent.uploads and self.steps.hooks.file_upload.concerns(collection):
+                sent = await self._agreed(stack, schema, plan, record_id, sent, info, if_match)
+            async with undone_on_failure(self.files) as uploads, self.db.transaction():
+                before = await self._locked(plan, record_id)
+                resolved = await self.steps.resolved(collection, sent, before.values, info)
+                info = msgspec.structs.replace(info, body=resolved.body)
+                level = await self._may_update(schema, plan, record_id, info)
+                check_version(before, if_match)
+                row = await self._change(schema, plan, before, resolved, level, info)
+                uploads.keep()
         return await self.steps.answer(schema, plan, row, query, info)
+
+    async def _agreed(
+        self,
+        stack: AsyncExitStack,
+        schema: Schema,
+        plan: Plan,
+        record_id: str,
+        sent: Submitted,
+        info: RequestInfo,
+        if_match: str,
+    ) -> Submitted:
+        """Have plugins agree to the uploads before the row is locked, which is not to wait for them.
+
+        What is refused anyway is not shown. All of it is checked again under the lock.
+        """
+        args = Args()
+        statement = queries.select_one(plan, record_id, args)
+        found = await self.db.fetchrow(statement.text, *statement.args)
+        if found is None:
+            raise NotFound()
+        before = plan.row(found)
+        resolved = await self.steps.resolved(plan.collection, sent, before.values, info)
+        record = resolved.record
+        info = msgspec.structs.replace(info, body=resolved.body)
+        await self._may_update(schema, plan, record_id, info)
+        check_version(before, if_match)
+        if plain_errors(plan, record, before.values, resolved.passwords):
+            return sent
+        await stack.enter_async_context(self.steps.showing(plan, record, info, UPDATE_FAILED))
+        agreed = {
+            id(name.upload): name
+            for field in plan.file_fields
+            for name in names_of(record[field.name])
+            if isinstance(name, NewFile)
+        }
+        return Submitted(sent.values, [(key, agreed.get(id(each), each)) for key, each in sent.uploads])
 
     async def _locked(self, plan: Plan, record_id: str) -> Row:
         """Fetch the row and keep others from changing it, so that relative modifiers add up."""
@@ -201,7 +242,7 @@ class Updating:
         )
         if plan.collection.is_auth:
             await accounts.settle(self.db, schema, plan, record, old)
-        await remove_replaced(self.db, self.files, plan, old, record)
+        await remove_replaced(self.files, plan, old, record)
         await self.watchers.saved(plan.collection, record, old, info)
         return Row(record, version)
 

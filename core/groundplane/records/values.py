@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from groundplane.files.mime import detect
 from groundplane.files.names import stored_name
+from groundplane.files.uploads import StagedFile
 from groundplane.schema.casting import to_float, to_text, to_text_list
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.base import Field, Kind
@@ -35,24 +36,32 @@ class Submitted(NamedTuple):
     """What a client sent: decoded values by key, and files with the keys of their parts."""
 
     values: Mapping[str, Any]
-    uploads: Sequence[tuple[str, UploadedFile]] = ()
+    uploads: Sequence[tuple[str, UploadedFile | NewFile]] = ()
 
 
 class NewFile(str):
     """The stored name of an upload; being text, it can stand wherever a file's name does."""
 
-    __slots__ = ("content_type", "upload")
+    __slots__ = ("client_name", "content_type", "upload")
+    client_name: str
     content_type: str
     upload: UploadedFile
 
     @classmethod
     def of(cls, upload: UploadedFile) -> NewFile:
         """Name an upload by its content and the name the client gave."""
-        kind = detect(upload.file)
-        new = cls(stored_name(upload.filename, kind.extension))
-        new.upload = upload
-        new.content_type = kind.name
+        kind = upload.kind if isinstance(upload, StagedFile) else detect(upload.file)
+        return cls._made(stored_name(upload.filename, kind.extension), upload, upload.filename, kind.name)
+
+    @classmethod
+    def _made(cls, name: str, upload: UploadedFile, client_name: str, content_type: str) -> NewFile:
+        new = cls(name)
+        new.upload, new.client_name, new.content_type = upload, client_name, content_type
         return new
+
+    def renamed(self, name: str, client_name: str, content_type: str) -> NewFile:
+        """The same upload, to be stored under these."""
+        return self._made(name, self.upload, client_name, content_type)
 
 
 class Resolved(NamedTuple):
@@ -173,7 +182,8 @@ def with_uploads(collection: Collection, sent: Submitted) -> dict[str, Any]:
     for key, upload in sent.uploads:
         field = collection.by_name.get(key.strip("+")) if key.count("+") <= 1 else None
         if field is not None and field.type_name == "file":
-            found.setdefault(key, []).append(NewFile.of(upload))
+            new = upload if isinstance(upload, NewFile) else NewFile.of(upload)
+            found.setdefault(key, []).append(new)
     for key, files in found.items():
         kept = to_text_list(values[key]) if key in values and "+" not in key else []
         values[key] = [*kept, *files]
