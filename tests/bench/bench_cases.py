@@ -40,8 +40,8 @@ class Case(NamedTuple):
             count = int(DELETABLE_PER_SECOND * seconds)
             installation.sql(
                 "INSERT INTO drafts (id, slug, title, body, category, score, published, owner, created, updated) "
-                "SELECT left(md5('draft' || n), 15), 'slug' || n, 'Draft ' || n, 'text', 'news', n, true, "
-                f"left(md5('person' || n % {PEOPLE}), 15), now(), now() FROM generate_series(0, {count - 1}) n"
+                "SELECT 'd' || left(md5('draft' || n), 14), 'slug' || n, 'Draft ' || n, 'text', 'news', n, true, "
+                f"'p' || left(md5('person' || n % {PEOPLE}), 14), now(), now() FROM generate_series(0, {count - 1}) n"
             )
             installation.sql("VACUUM ANALYZE drafts")
         if not self.log:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,7 +69,7 @@ class Data(NamedTuple):
 
 def row_id(kind: str, number: int) -> str:
     """The id of a row that `fill.sql` made: `post`, `memo`, `project` or `person` number so-and-so."""
-    return hashlib.md5(f"{kind}{number}".encode()).hexdigest()[:15]
+    return kind[0] + hashlib.md5(f"{kind}{number}".encode()).hexdigest()[:14]
 
 
 def post(number: int, owner: int) -> dict[str, Any]:
@@ -81,6 +82,28 @@ def post(number: int, owner: int) -> dict[str, Any]:
         "published": number // PEOPLE % 2 == 0,
         "owner": row_id("person", owner),
     }
+
+
+# As Debian configures it, with as many workers as our own server has.
+NGINX = """
+daemon off;
+worker_processes 2;
+user root;
+pid {folder}/nginx.pid;
+events {{ worker_connections 768; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    sendfile on;
+    tcp_nopush on;
+    client_body_temp_path {folder}/nginx-body;
+    proxy_temp_path {folder}/nginx-proxy;
+    fastcgi_temp_path {folder}/nginx-fastcgi;
+    scgi_temp_path {folder}/nginx-scgi;
+    uwsgi_temp_path {folder}/nginx-uwsgi;
+    server {{ listen 127.0.0.1:{port}; root {folder}/static; }}
+}}
+"""
 
 
 class Installation:
@@ -130,12 +153,18 @@ class Installation:
         return paths
 
     def static(self) -> Target:
-        """Return a static file server of the same files: rclone."""
+        """Return a static file server of the same files: nginx where there is one, else rclone."""
         if self._static is None:
-            port = free_port()
-            command = [rclone(), "serve", "http", "--addr", f"127.0.0.1:{port}", str(self.folder / "static")]
+            port, log = free_port(), self.folder / "static.log"
+            program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+            if program is not None:
+                config = self.folder / "nginx.conf"
+                config.write_text(NGINX.format(port=port, folder=self.folder), encoding="utf-8")
+                command = [program, "-p", str(self.folder), "-c", str(config), "-e", str(log)]
+            else:
+                command = [rclone(), "serve", "http", "--addr", f"127.0.0.1:{port}"]
+                command.append(str(self.folder / "static"))
             environment = {"PATH": os.environ["PATH"], "RCLONE_CONFIG": os.devnull}
-            log = self.folder / "static.log"
             process = self._stack.enter_context(running(command, port, "/0.bin", log, env=environment))
             self._static = Target(port, [process.pid])
         return self._static

@@ -2,25 +2,30 @@
 
 The HTTP protocol offers every request here first. What is not a plain read of records, or gets no answer, goes
 the way of all others, through ASGI: nothing is refused here.
+
+A client sends the same headers again and again. Of a request whose headers are, byte by byte, those of one that
+the protocol has read before, only the first line is left to read: see `again`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from groundplane.api.body import parse_pairs
+from groundplane.api.caller import token_of
 from groundplane.api.cors import Cors
 from groundplane.api.exchange import rule_names
 from groundplane.api.finished import tell_directly
-from groundplane.api.records import asker_of
+from groundplane.api.records import asker_for
 from groundplane.errors import GroundplaneError
-from groundplane.records.quick import Body, Question
+from groundplane.logs.entry import Common, in_common
+from groundplane.records.quick import Asker, Body, Question
 from groundplane.security.addresses import client_ip
 
 if TYPE_CHECKING:
@@ -29,17 +34,110 @@ if TYPE_CHECKING:
 
     from groundplane.context import Caller
     from groundplane.services import Services
+    from groundplane.settings.values import Logs as LogSettings
     from groundplane.settings.values import TrustedProxy
 
 log = logging.getLogger(__name__)
 
 # Gets the answer's headers, each with its line end, and the body; or None twice.
 Done: TypeAlias = Callable[[bytes | None, bytes | None], None]
-Asked: TypeAlias = "asyncio.Future[asyncpg.Record | None]"
 
 # In the scope of a request that has been asked here in vain.
 ASKED_KEY = "groundplane.asked"
 NO_QUERY: dict[str, str] = {}
+MAX_HEADS = 1024  # sets of headers that are known
+MAX_HEAD_BYTES = 4096  # of one of them
+# Only what no two readers of HTTP could read in two ways; all the rest is for the one that has read the headers.
+FIRST_LINE = re.compile(
+    rb"GET (/api/collections/(\w+)/records(?:/([0-9A-Za-z]+))?)(?:\?([\w.~!$&'()*+,;=:@/?%-]*))? HTTP/1\.1(?=\r\n)"
+)
+# Headers with which a request is more than its head, or a connection something else than it was.
+UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings"})
+
+
+class Head:
+    """The headers of a request, and what follows from them alone. Of one that is repeated the first counts."""
+
+    __slots__ = ("headers", "last", "noted", "opening", "token")
+
+    def __init__(self, raw: list[tuple[bytes, bytes]], opening: Callable[[bytes], bytes]) -> None:
+        """`opening` gives the headers of answers to an origin."""
+        self.headers = headers = dict(reversed(raw))
+        self.last = raw  # as they came; of some the last counts
+        self.token = token_of(headers.get(b"authorization", b"").decode("latin-1"))
+        self.opening = opening(headers.get(b"origin", b""))
+        # For the log: what its entries have in common, and for which caller, settings and address.
+        self.noted: tuple[Caller | None, LogSettings, str, Common | None] | None = None
+
+
+class Asked:
+    """A request that waits for its row, and is told of it by the lane. It has one answer, or is cancelled."""
+
+    __slots__ = (
+        "_done", "_is_over", "_reads", "asker", "client", "head", "method", "path", "query", "question", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reads: DirectReads,
+        question: Question,
+        asker: Asker,
+        head: Head,
+        method: str,
+        path: bytes,
+        query: bytes,
+        client: str,
+        done: Done,
+    ) -> None:
+        self._is_over = False
+        self._done = done
+        self._reads = reads
+        self.question = question
+        self.asker = asker
+        self.head = head
+        self.method = method
+        self.path = path
+        self.query = query
+        self.client = client
+        self.started = perf_counter()
+
+    def done(self) -> bool:
+        return self._is_over
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._is_over = True
+
+    def set_result(self, row: asyncpg.Record | None, /) -> None:
+        self._is_over = True
+        found = None
+        try:
+            if row is not None:
+                found = self.question.answer(row)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits
+            self.failed(error)
+        try:
+            if found is None:
+                self._done(None, None)
+            else:
+                self._reads.answer(self, found, self._done)
+        except Exception:
+            log.exception("An answer could not be sent")
+
+    def set_exception(self, error: BaseException, /) -> None:
+        self._is_over = True
+        self.refused(error)
+        try:
+            self._done(None, None)
+        except Exception:
+            log.exception("A request could not be passed on")
+
+    def failed(self, error: Exception) -> None:
+        """There was a row, and no answer could be made of it."""
+        log.error("An answer could not be made directly", exc_info=error)
+
+    def refused(self, error: BaseException) -> None:
+        """There was no row; the ordinary way asks again."""
 
 
 class DirectReads:
@@ -49,7 +147,9 @@ class DirectReads:
         """`general` are the headers that every answer has."""
         self._services = services
         self._quick = services.records.quick
-        self._log = services.logs.writer.seen
+        self._writer = services.logs.writer
+        self._heads: dict[bytes, Head] = {}
+        self._sighted: set[int] = set()  # hashes of headers that have come once
 
         @lru_cache(maxsize=256)
         def headers_for(origin: bytes) -> bytes:
@@ -61,7 +161,7 @@ class DirectReads:
         self._headers_for = headers_for
 
     def begin(self, scope: HTTPScope, done: Done) -> Asked | None:
-        """Take on a request, or None; then `done` is called once, unless the future is cancelled."""
+        """Take on a request, or None; then `done` is called once, unless it is cancelled."""
         path: bytes = scope["raw_path"]
         parts = path.split(b"/")
         if (
@@ -73,104 +173,140 @@ class DirectReads:
             or b"%" in path
         ):
             return None
-        # Of a header that is repeated the first one counts.
-        headers = dict(reversed(scope["headers"]))  # type: ignore[call-overload]  # a list, with uvicorn
-        if b"content-length" in headers or b"transfer-encoding" in headers:
+        head = Head(scope["headers"], self._headers_for)  # type: ignore[arg-type]  # a list, with uvicorn
+        if b"content-length" in head.headers or b"transfer-encoding" in head.headers:
             return None
-        if not self._services.records.reads_are_plain:
+        client = scope["client"]
+        return self._ask(
+            head,
+            path,
+            parts[3].decode("latin-1"),
+            parts[5].decode("latin-1") if len(parts) == 6 else None,
+            scope["query_string"],
+            "" if client is None else client[0],
+            done,
+        )
+
+    def again(self, data: bytes, client: str, done: Done) -> Asked | None:
+        """`begin`, for a request that has arrived whole and as nothing else; None: somebody has to read it."""
+        line = FIRST_LINE.match(data)
+        if line is None:
             return None
-        asker = asker_of(headers.get(b"authorization", b"").decode("latin-1"), self._services, headers)
+        head = self._heads.get(data[line.end() :])
+        if head is None:
+            return None
+        path, name, record_id, query = line.groups()
+        return self._ask(
+            head,
+            path,
+            name.decode(),
+            None if record_id is None else record_id.decode(),
+            query or b"",
+            client,
+            done,
+        )
+
+    def remember(self, data: bytes, scope: HTTPScope) -> None:
+        """Know the headers of a whole request again: `data` was read as this one request and nothing else.
+
+        The connection was to be kept after it.
+        """
+        line = FIRST_LINE.match(data)
+        if line is None or len(data) - line.end() > MAX_HEAD_BYTES:
+            return
+        block = data[line.end() :]
+        if block in self._heads or any(name in UNUSUAL for name, _ in scope["headers"]):
+            return
+        if (sighted := hash(block)) not in self._sighted:
+            # Those of some clients never come again, and must not displace the others.
+            if len(self._sighted) >= MAX_HEADS:
+                self._sighted.clear()
+            self._sighted.add(sighted)
+            return
+        if len(self._heads) >= MAX_HEADS:
+            del self._heads[next(iter(self._heads))]
+        self._heads[block] = Head(scope["headers"], self._headers_for)  # type: ignore[arg-type]
+
+    def _ask(
+        self,
+        head: Head,
+        path: bytes,
+        name: str,
+        record_id: str | None,
+        raw_query: bytes,
+        client: str,
+        done: Done,
+    ) -> Asked | None:
+        services = self._services
+        if not services.records.reads_are_plain:
+            return None
+        asker = asker_for(head.token, services, head.headers)
         if asker is None:
             return None
-        name = parts[3].decode("latin-1")
         try:
-            query = first_values(scope["query_string"]) if scope["query_string"] else NO_QUERY
-            if len(parts) == 5:
-                question = self._quick.page(name, query, asker, "GET", partial(rule_headers, headers))
+            query = first_values(raw_query) if raw_query else NO_QUERY
+            named = partial(rule_headers, head.headers)
+            if record_id is None:
+                question = self._quick.page(name, query, asker, "GET", named)
             else:
-                record_id = parts[5].decode("latin-1")
-                named = partial(rule_headers, headers)
                 question = self._quick.view(name, record_id, query, asker, "GET", named)
-            if question is None:
+            if question is None or question.lane.is_slow(question.shape):
                 return None
-            asked = question.lane.ask(question.shape, question.values)
+            asked = Asked(self, question, asker, head, "GET", path, raw_query, client, done)
+            question.lane.put(question.shape, question.values, asked)
         except GroundplaneError:
             return None
-        started = perf_counter()
-        asked.add_done_callback(
-            lambda asked: self._finish(question, headers, done, started, scope, asker.caller, asked)
-        )
         return asked
 
-    def _finish(
-        self,
-        question: Question,
-        headers: dict[bytes, bytes],
-        done: Done,
-        started: float,
-        scope: HTTPScope,
-        caller: Caller | None,
-        asked: Asked,
-    ) -> None:
-        if asked.cancelled():
-            return
-        try:
-            row = asked.result() if asked.exception() is None else None
-            found = question.answer(row) if row is not None else None
-        except Exception:
-            log.exception("An answer could not be made directly")
-            found = None
-        if found is None:
-            done(None, None)
-        else:
-            self._answer(found, headers, done, started, scope, caller)
-
-    def _answer(
-        self,
-        found: Body,
-        headers: dict[bytes, bytes],
-        done: Done,
-        started: float,
-        scope: HTTPScope,
-        caller: Caller | None,
-    ) -> None:
-        body = found.body
-        head = self._headers_for(headers.get(b"origin", b""))
+    def answer(self, asked: Asked, found: Body, done: Done) -> None:
+        """Send what was found, and note it."""
+        body, head = found.body, asked.head
         number = random.getrandbits(64)  # as `security.ids.request_id`
         if found.etag:
-            head = b"etag: %b\r\nx-request-id: %016x\r\n%bcontent-length: %d\r\n" % (
-                found.etag.encode(), number, head, len(body)
+            headers = b"etag: %b\r\nx-request-id: %016x\r\n%bcontent-length: %d\r\n" % (
+                found.etag.encode(), number, head.opening, len(body)
             )  # fmt: skip
         else:
-            head = b"x-request-id: %016x\r\n%bcontent-length: %d\r\n" % (number, head, len(body))
-        done(head, body)
-        client = scope["client"]
-        remote_ip = "" if client is None else client[0]
-        proxy = self._services.settings.current.trusted_proxy
-        self._log(
+            headers = b"x-request-id: %016x\r\n%bcontent-length: %d\r\n" % (number, head.opening, len(body))
+        done(headers, body)
+        services = self._services
+        settings = services.settings.current
+        caller, client = asked.asker.caller, asked.client
+        if asked.query or settings.trusted_proxy.headers:
+            self._note(asked, settings.trusted_proxy)
+        else:
+            noted = head.noted
+            if noted is None or noted[0] is not caller or noted[1] is not settings.logs or noted[2] != client:
+                common = in_common(asked.method, caller, client, head.headers, settings.logs)
+                noted = head.noted = (caller, settings.logs, client, common)
+            if noted[3] is not None:
+                self._writer.seen_plainly(noted[3], asked.path, perf_counter() - asked.started)
+        if hook := services.plugins.hooks.request_finished:
+            tell_directly(hook, asked.method, asked.path.decode("latin-1"), started=asked.started)
+
+    def _note(self, asked: Asked, proxy: TrustedProxy) -> None:
+        headers = asked.head.headers
+        self._writer.seen(
             (
-                started,
+                asked.started,
                 perf_counter(),
-                scope["method"],
-                scope["raw_path"],
-                scope["query_string"],
+                asked.method,
+                asked.path,
+                asked.query,
                 200,
                 headers.get(b"referer", b""),
                 headers.get(b"user-agent", b""),
-                caller,
-                ip_of(scope, remote_ip, proxy) if proxy.headers else remote_ip,
-                remote_ip,
+                asked.asker.caller,
+                ip_of(asked.head, asked.client, proxy) if proxy.headers else asked.client,
+                asked.client,
                 None,
             )
         )
-        if hook := self._services.plugins.hooks.request_finished:
-            path: str = scope["raw_path"].decode("latin-1")
-            tell_directly(hook, scope["method"], path, started=started)
 
 
-def ip_of(scope: HTTPScope, remote_ip: str, proxy: TrustedProxy) -> str:
+def ip_of(head: Head, remote_ip: str, proxy: TrustedProxy) -> str:
     """The client's address, from the headers of proxies that the settings trust."""
-    last = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    last = {name: value.decode("latin-1") for name, value in head.last}
     named = (last.get(name.lower().encode("latin-1", "replace")) for name in proxy.headers)
     return client_ip(remote_ip, named, leftmost=proxy.use_leftmost_ip)
 

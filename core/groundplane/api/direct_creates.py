@@ -7,19 +7,16 @@ nobody knows whether the row was written: another attempt could write it twice.
 from __future__ import annotations
 
 import logging
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from groundplane.api.body import json_object
-from groundplane.api.direct import Asked, DirectReads, Done
-from groundplane.api.records import asker_of
+from groundplane.api.direct import Asked, DirectReads, Done, Head
+from groundplane.api.records import asker_for
 from groundplane.errors import GroundplaneError, Invalid, Unavailable
-from groundplane.records.quick import Question
+from groundplane.records.quick import Asker, Question
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope
-
-    from groundplane.context import Caller
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +24,36 @@ log = logging.getLogger(__name__)
 BODY_KEY = "groundplane.body"
 FAILED_KEY = "groundplane.failed"
 CALLER_KEY = "groundplane.caller"
+
+
+class Sent(Asked):
+    """A create that waits for its row."""
+
+    __slots__ = ("inside",)
+
+    def __init__(
+        self,
+        creates: DirectCreates,
+        question: Question,
+        asker: Asker,
+        head: Head,
+        scope: dict[str, Any],
+        client: str,
+        done: Done,
+    ) -> None:
+        super().__init__(creates, question, asker, head, "POST", scope["raw_path"], b"", client, done)
+        self.inside = scope
+
+    def failed(self, error: Exception) -> None:
+        self.inside[FAILED_KEY] = error
+        if isinstance(error, Invalid):
+            self.inside[CALLER_KEY] = self.asker.caller
+        else:
+            log.error("A record was written, and its answer could not be made", exc_info=error)
+
+    def refused(self, error: BaseException) -> None:
+        if not isinstance(error, GroundplaneError) or type(error) is Unavailable:
+            self.inside[FAILED_KEY] = error
 
 
 class DirectCreates(DirectReads):
@@ -47,64 +74,31 @@ class DirectCreates(DirectReads):
         ):
             return None
         inside = cast("dict[str, Any]", scope)
-        # Of a header that is repeated the first one counts.
-        headers = dict(reversed(scope["headers"]))  # type: ignore[call-overload]  # a list, with uvicorn
-        if b"idempotency-key" in headers or not headers.get(b"content-type", b"").startswith(
+        body = inside.get(BODY_KEY)
+        services = self._services
+        # What plugins do after a create belongs to a request, and here is none.
+        if body is None or services.plugins.hooks.record_saved:
+            return None
+        head = Head(inside["headers"], self._headers_for)
+        if b"idempotency-key" in head.headers or not head.headers.get(b"content-type", b"").startswith(
             b"application/json"
         ):
             return None
-        asker = asker_of(headers.get(b"authorization", b"").decode("latin-1"), self._services, headers)
+        asker = asker_for(head.token, services, head.headers)
         if asker is None:
             return None
-        body = inside.get(BODY_KEY)
-        # What plugins do after a create belongs to a request, and here is none.
-        if body is None or self._services.plugins.hooks.record_saved:
-            return None
-        started = perf_counter()
+        client = scope["client"]
         try:
             sent = json_object(body)
-            question = self._services.records.creation(parts[3].decode("latin-1"), sent, asker)
-            if question is None:
+            question = services.records.creation(parts[3].decode("latin-1"), sent, asker)
+            if question is None or question.lane.is_slow(question.shape):
                 return None
-            asked = question.lane.ask(question.shape, question.values)
+            asked = Sent(self, question, asker, head, inside, "" if client is None else client[0], done)
+            question.lane.put(question.shape, question.values, asked)
         except Invalid:
             return None
         except Unavailable as error:
             # The queue is full, and the ordinary way must not become the way around it.
             inside[FAILED_KEY] = error
             return None
-        asked.add_done_callback(
-            lambda asked: self._created(question, headers, done, started, scope, asker.caller, asked)
-        )
         return asked
-
-    def _created(
-        self,
-        question: Question,
-        headers: dict[bytes, bytes],
-        done: Done,
-        started: float,
-        scope: HTTPScope,
-        caller: Caller | None,
-        asked: Asked,
-    ) -> None:
-        if asked.cancelled():
-            return
-        error = asked.exception()
-        if error is not None and (not isinstance(error, GroundplaneError) or type(error) is Unavailable):
-            cast("dict[str, Any]", scope)[FAILED_KEY] = error
-        row = asked.result() if error is None else None
-        try:
-            found = question.answer(row) if row is not None else None
-        except Invalid as refusal:
-            inside = cast("dict[str, Any]", scope)
-            inside[FAILED_KEY], inside[CALLER_KEY] = refusal, caller
-            found = None
-        except Exception as failure:
-            log.exception("A record was written, and its answer could not be made")
-            cast("dict[str, Any]", scope)[FAILED_KEY] = failure
-            found = None
-        if found is None:
-            done(None, None)
-        else:
-            self._answer(found, headers, done, started, scope, caller)

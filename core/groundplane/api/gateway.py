@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,11 +18,15 @@ from groundplane.api.direct_creates import CALLER_KEY, FAILED_KEY, DirectCreates
 from groundplane.api.errors import failure_reply
 from groundplane.api.exchange import DEFAULT_MAX_BODY, SCOPE_KEY, Disconnected, Exchange, Reply
 from groundplane.api.finished import tell
+from groundplane.api.key_scopes import check_key
 from groundplane.api.limits import Limits, collection_route
 from groundplane.api.plugins import handle_plugin
 from groundplane.api.realtime import serve_stream
 from groundplane.api.realtime_socket import SOCKET, check_origin, open_socket, refuse_socket, serve_socket
+from groundplane.api.uploads import capabilities, conceal, handle_uploads, is_uploads
+from groundplane.auth.service_keys import PREFIX
 from groundplane.context import REQUEST_ID
+from groundplane.db.lanes import DEPARTURE, Departed, Departure
 from groundplane.errors import Forbidden, NotFound, Unavailable
 from groundplane.hooks.events import ActorRequest
 from groundplane.security.addresses import client_ip, covers
@@ -44,6 +49,7 @@ SECURITY_HEADERS: tuple[Header, ...] = (
 )
 Handler: TypeAlias = "Callable[[Exchange, Services], Awaitable[Reply]]"
 QuickHandler: TypeAlias = "Callable[[Exchange, Services], Awaitable[Reply | None]]"
+DEPARTURE_KEY = "groundplane.departure"  # in the scope, where the HTTP server tells when a client goes
 DEFAULT_BATCH_BODY = 128 * 1024 * 1024  # bytes
 
 
@@ -103,6 +109,9 @@ class Gateway:
         exchange = Exchange(scope, receive)
         exchange.request_id = request_id()
         REQUEST_ID.set(exchange.request_id)
+        if (departure := cast("dict[str, Departure]", scope).get(DEPARTURE_KEY)) is not None:
+            departure.task = asyncio.current_task()
+            DEPARTURE.set(departure)
         exchange.max_body = self._max_body
         headers = [(b"x-request-id", exchange.request_id.encode())]
         if (clean := clean_path(exchange)) is not None:
@@ -113,9 +122,12 @@ class Gateway:
             exchange.headers.get("origin", ""),
             exchange.headers.get("access-control-request-headers"),
         )
+        is_tus = is_uploads(exchange.segments)
         if exchange.method == "OPTIONS":
-            await put_out(Reply(204), headers, exchange, send)
+            await put_out(capabilities(self._services) if is_tus else Reply(204), headers, exchange, send)
             return
+        if is_tus:
+            conceal(exchange)
         try:
             await self._answer(exchange, headers, scope, receive, send)
         except Disconnected:
@@ -175,6 +187,8 @@ class Gateway:
                         exchange, services, [*headers, *SECURITY_HEADERS], scope, receive, send
                     )
                     return
+                case ("api", "files", "uploads") | ("api", "files", "uploads", _):
+                    reply = await handle_uploads(exchange, services)
                 case ("api", "x", _, *_):
                     reply = await handle_plugin(exchange, services)
                 case _:
@@ -182,6 +196,8 @@ class Gateway:
                     return
         except Disconnected:
             raise
+        except Departed as error:
+            raise Disconnected from error
         except Exception as error:  # noqa: BLE001  # nothing may get past this without an answer
             reply = failure_reply(error, exchange)
         await put_out(reply, [*headers, *SECURITY_HEADERS], exchange, send)
@@ -201,7 +217,11 @@ class Gateway:
         proxy = settings.trusted_proxy
         exchange.ip = ip_of(exchange, proxy)
         if token := token_of(exchange.headers.get("authorization", "")):
-            exchange.caller = await services.auth.callers.caller(token)
+            if token.startswith(PREFIX):
+                exchange.caller = await services.keys.caller(token)
+            elif (caller := await services.auth.callers.caller(token)) is not None:
+                exchange.caller = caller
+                services.sessions.saw(caller, exchange.ip, exchange.headers.get("user-agent", ""))
         if exchange.caller is None and services.plugins.hooks.resolve_actor:
             exchange.caller = await named_by_plugins(exchange, services)
         if (
@@ -211,10 +231,13 @@ class Gateway:
             and not covers(settings.superuser_ips, exchange.ip)
         ):
             raise Forbidden()
+        check_key(exchange, services)
         match exchange.segments:
             case ("api", "collections", _, "records") | ("api", "collections", _, "records", _):
                 # These know their collection's limits and check them themselves, in their own order.
                 return services
+            case ("api", "files", "uploads") | ("api", "files", "uploads", _):
+                exchange.max_body = None  # they know better how much may come
             case ("api", "batch"):
                 exchange.max_body = settings.batch.max_body_size or DEFAULT_BATCH_BODY
         route = collection_route("GET" if exchange.method == "HEAD" else exchange.method, exchange.segments)

@@ -1,8 +1,8 @@
 """Kept connections that answer waiting requests of one shape together, with one statement.
 
 A pooled connection costs a short statement more than the statement itself. A lane keeps a few connections and
-their prepared statements. A lone request goes out at the end of this turn of the loop, as it is. While every
-connection is busy requests wait, and the next free connection takes all that wait for the same shape:
+their prepared statements. A lone request goes out at the end of this turn of the loop, as it is. What comes while
+its shape is being asked for waits for that statement to return, or a moment at most, and then goes together:
 `… FROM unnest($1::text[], …) WITH ORDINALITY q CROSS JOIN LATERAL (the statement) r`.
 """
 
@@ -15,7 +15,9 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
@@ -29,16 +31,66 @@ log = logging.getLogger(__name__)
 
 Values: TypeAlias = tuple[Any, ...]
 Alone: TypeAlias = Callable[[str, Values], Awaitable["asyncpg.Record | None"]]
-Waiter: TypeAlias = "asyncio.Future[asyncpg.Record | None]"
+
+
+class Waiter(Protocol):
+    """Who waits for a row: a future, or whoever wants to be told at once. What it does must not raise."""
+
+    def done(self) -> bool: ...
+    def set_result(self, row: asyncpg.Record | None, /) -> None: ...
+    def set_exception(self, error: BaseException, /) -> None: ...
+
 
 MAX_WAITING = 4096  # requests; more of them would wait longer than their clients do
 MAX_TOGETHER = 64  # requests in one statement
+PATIENCE_S = 0.002  # how long a request waits for the statement before it, while a connection is idle
 SLOW_FOR_S = 30.0  # how long a shape that was too slow for the lane stays out of it
 MEMBERS = "gp_members"
 # For the benchmark, which compares: every statement by itself on a connection of the pool.
 OFF = os.environ.get("GROUNDPLANE_TEST_LANES") == "off"
 # Quoted names and texts, which are left as they are, or a placeholder.
 PLACEHOLDER = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$([0-9]+)""")
+
+
+class Departed(Unavailable):
+    """The client has gone before the statement of its request was sent; nothing was done."""
+
+
+class Departure:
+    """What a request's task waits for in a lane, so that it can be taken back when the client goes.
+
+    What was sent is not taken back: it happens, and what follows from it must happen too.
+    """
+
+    __slots__ = ("task", "withdraw")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        self.withdraw: Callable[[], None] | None = None
+
+    def leave(self) -> None:
+        """The client has gone."""
+        if self.withdraw is not None:
+            self.withdraw()
+
+
+# Of the request that this task answers, where the HTTP server tells when a client goes.
+DEPARTURE: ContextVar[Departure | None] = ContextVar("departure", default=None)
+
+
+async def unless_departed(
+    waiter: asyncio.Future[asyncpg.Record | None], withdraw: Callable[[], None]
+) -> asyncpg.Record | None:
+    """Await a place in a lane, which `withdraw` gives up; raises Departed then."""
+    departure = DEPARTURE.get()
+    # A task that a request has started may work for others too.
+    if departure is None or departure.task is not asyncio.current_task():
+        return await waiter
+    departure.withdraw = withdraw
+    try:
+        return await waiter
+    finally:
+        departure.withdraw = None
 
 
 class Shape:
@@ -76,15 +128,26 @@ class Lane:
     that nothing slow or broken holds up the others.
     """
 
-    def __init__(self, connect: Connect, alone: Alone, *, size: int = 2, opening: str = "") -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        alone: Alone,
+        *,
+        size: int = 2,
+        patience_s: float = PATIENCE_S,
+        opening: str = "",
+    ) -> None:
         self._alone = alone
+        self._patience_s = patience_s
         self._idle = [Kept(connect, opening) for _ in range(size)]
         self._slots = tuple(self._idle)
         # Requests by shape, oldest shape first; equal values share one place.
         self._waiting: OrderedDict[Shape, dict[Values, list[Waiter]]] = OrderedDict()
+        self._busy: dict[Shape, int] = {}
         self._count = 0
         self._is_called = False
         self._is_closed = False
+        self._impatience: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -97,17 +160,40 @@ class Lane:
 
         Raises Unavailable when too many wait already. A row may have one more column than the shape.
         """
-        return await self.ask(shape, values)
+        waiter = self.ask(shape, values)
+        return await unless_departed(waiter, partial(self.withdraw, shape, values, waiter))
 
-    def ask(self, shape: Shape, values: Values) -> Waiter:
+    def withdraw(self, shape: Shape, values: Values, waiter: Waiter) -> None:
+        """Take a request back if its statement was not sent; who waits gets Departed."""
+        members = self._waiting.get(shape, {})
+        waiters = members.get(values, [])
+        if waiter not in waiters:
+            return
+        waiters.remove(waiter)
+        self._count -= 1
+        if not waiters:
+            del members[values]
+            if not members:
+                del self._waiting[shape]
+        fail([waiter], Departed())
+
+    def ask(self, shape: Shape, values: Values) -> asyncio.Future[asyncpg.Record | None]:
         """`row`, for who does not await: a future that gets the row or the error."""
-        if shape.slow_until and time.monotonic() < shape.slow_until:
+        if self.is_slow(shape):
             # Away from the lane, which a statement that takes long would hold up.
             return asyncio.ensure_future(self._alone(shape.text, (*values, *shape.constants)))
+        waiter: asyncio.Future[asyncpg.Record | None] = asyncio.get_running_loop().create_future()
+        self.put(shape, values, waiter)
+        return waiter
+
+    def is_slow(self, shape: Shape) -> bool:
+        """Whether the shape stays out of the lane for now."""
+        return shape.slow_until != 0.0 and time.monotonic() < shape.slow_until
+
+    def put(self, shape: Shape, values: Values, waiter: Waiter) -> None:
+        """`ask`, for who brings along whom to tell; not for a shape that is slow."""
         if self._is_closed or self._count >= MAX_WAITING:
             raise Unavailable()
-        loop = asyncio.get_running_loop()
-        waiter: Waiter = loop.create_future()
         members = self._waiting.get(shape)
         if members is None:
             members = self._waiting[shape] = {}
@@ -118,13 +204,16 @@ class Lane:
             sharing.append(waiter)
         self._count += 1
         if self._idle and not self._is_called:
-            self._is_called = True
-            loop.call_soon(self._send)
-        return waiter
+            if shape not in self._busy:
+                self._is_called = True
+                asyncio.get_running_loop().call_soon(self._send)
+            elif self._impatience is None:
+                self._impatience = asyncio.get_running_loop().call_later(self._patience_s, self._send)
 
     async def close(self) -> None:
         """Close the connections; who still waits gets Unavailable."""
         self._is_closed = True
+        self._forget_impatience()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -138,6 +227,7 @@ class Lane:
     def _send(self) -> None:
         """Give every idle connection the oldest shape's requests; a shape that is not done goes to the end."""
         self._is_called = False
+        self._forget_impatience()
         while self._idle and self._waiting:
             shape, members = self._waiting.popitem(last=False)
             taken: dict[Values, list[Waiter]] = {}
@@ -151,9 +241,15 @@ class Lane:
             if members:
                 self._waiting[shape] = members
             if taken:
+                self._busy[shape] = self._busy.get(shape, 0) + 1
                 task = asyncio.create_task(self._serve(self._idle.pop(), shape, taken))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def _forget_impatience(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
 
     async def _serve(self, slot: Kept, shape: Shape, members: dict[Values, list[Waiter]]) -> None:
         try:
@@ -166,6 +262,10 @@ class Lane:
             log.exception("A lane failed")
         finally:
             self._idle.append(slot)
+            if self._busy[shape] == 1:
+                del self._busy[shape]
+            else:
+                self._busy[shape] -= 1
             if self._waiting and not self._is_closed:
                 self._send()
 

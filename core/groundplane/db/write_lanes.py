@@ -11,18 +11,18 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import Any, TypeAlias
 
 import asyncpg
 
 from groundplane.db.failures import Busy, SchemaChanged, StatementTimeout, translated
 from groundplane.db.kept import Connect, Kept
+from groundplane.db.lanes import Departed, Values, Waiter, unless_departed
 from groundplane.errors import GroundplaneError, Unavailable
 
 log = logging.getLogger(__name__)
 
-Values: TypeAlias = tuple[Any, ...]
-Waiter: TypeAlias = "asyncio.Future[asyncpg.Record | None]"
 Members: TypeAlias = "dict[Any, tuple[Values, Waiter]]"
 
 MAX_WAITING = 4096  # requests; more of them would wait longer than their clients do
@@ -86,31 +86,55 @@ class WriteLane:
         """How many requests wait for their rows to be written."""
         return self._count
 
-    def ask(self, shape: WriteShape, values: Values) -> Waiter:
+    def ask(self, shape: WriteShape, values: Values) -> asyncio.Future[asyncpg.Record | None]:
         """Write a row; the future gets the record, None when nothing was written, or an error of `Database`.
 
         Unavailable there means that nobody knows. It is raised at once when too many wait already.
         """
+        waiter: asyncio.Future[asyncpg.Record | None] = asyncio.get_running_loop().create_future()
+        if self.is_slow(shape):
+            waiter.set_result(None)
+        else:
+            self.put(shape, values, waiter)
+        return waiter
+
+    def is_slow(self, shape: WriteShape) -> bool:
+        """Whether the shape stays out of the lane for now."""
+        return shape.slow_until != 0.0 and time.monotonic() < shape.slow_until
+
+    def put(self, shape: WriteShape, values: Values, waiter: Waiter) -> None:
+        """`ask`, for who brings along whom to tell; not for a shape that is slow."""
         if self._is_closed or self._count >= MAX_WAITING:
             raise Unavailable()
-        loop = asyncio.get_running_loop()
-        waiter: Waiter = loop.create_future()
-        if shape.slow_until and time.monotonic() < shape.slow_until:
-            waiter.set_result(None)
-            return waiter
         self._count += 1
         self._queue(shape, values, waiter)
         if self._idle and not self._is_called:
             if shape not in self._busy:
                 self._is_called = True
-                loop.call_soon(self._send)
+                asyncio.get_running_loop().call_soon(self._send)
             elif self._impatience is None:
-                self._impatience = loop.call_later(self._patience_s, self._send)
-        return waiter
+                self._impatience = asyncio.get_running_loop().call_later(self._patience_s, self._send)
 
     async def row(self, shape: WriteShape, values: Values) -> asyncpg.Record | None:
         """`ask`, awaited."""
-        return await self.ask(shape, values)
+        waiter = self.ask(shape, values)
+        return await unless_departed(waiter, partial(self.withdraw, shape, values, waiter))
+
+    def withdraw(self, shape: WriteShape, values: Values, waiter: Waiter) -> None:
+        """Take a write back if its statement was not sent; who waits gets Departed."""
+        members = self._waiting.get(shape, {})
+        first = members.get(values[0])
+        if first is not None and first[1] is waiter:
+            del members[values[0]]
+            if not members:
+                del self._waiting[shape]
+            self._move_up()
+        elif any(each is waiter for _, _, each in self._behind):
+            self._behind = [each for each in self._behind if each[2] is not waiter]
+        else:
+            return
+        self._count -= 1
+        fail(waiter, Departed())
 
     async def close(self) -> None:
         """Close the connections; who still waits gets Unavailable."""
@@ -151,6 +175,7 @@ class WriteLane:
                 shape, members = self._waiting.popitem(last=False)
                 taken = self._taken(shape, members)
             if taken:
+                self._busy[shape] = self._busy.get(shape, 0) + 1
                 task = asyncio.create_task(self._serve(self._idle.pop(), shape, taken))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -168,11 +193,14 @@ class WriteLane:
         taken = {key: member for key, member in taken.items() if not member[1].done()}
         if rest:
             self._waiting[shape] = rest
-        if self._behind:
-            behind, self._behind = self._behind, []
-            for each in behind:
-                self._queue(*each)
+        self._move_up()
         return taken
+
+    def _move_up(self) -> None:
+        """Queue those who waited behind another write to their row."""
+        behind, self._behind = self._behind, []
+        for each in behind:
+            self._queue(*each)
 
     def _forget_impatience(self) -> None:
         if self._impatience is not None:
@@ -180,7 +208,6 @@ class WriteLane:
             self._impatience = None
 
     async def _serve(self, slot: Kept, shape: WriteShape, members: Members) -> None:
-        self._busy[shape] = self._busy.get(shape, 0) + 1
         try:
             await self._write(slot, shape, members)
         except BaseException as error:

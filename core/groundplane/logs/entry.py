@@ -35,19 +35,24 @@ SUSPECT = re.compile(
 # Answered often and not worth an entry as long as all is well (contract, admin-api §3.1).
 UNLOGGED = re.compile(rb"/(?!api(?:/|$))|/api/(?:logs|oauth2-redirect)(?:/|$)|/api/realtime/?$")
 COLLECTIONS = b"/api/collections/"
-# What a URL cannot show as it is, or JSON.
+# What a URL cannot show as it is, or JSON; in a query escapes are usual.
 UNPLAIN = re.compile(rb'[%"\\\x00-\x1f\x7f]')
+UNPLAIN_QUERY = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
+# Parameters of lists and views, none of which gives access to anything.
+HARMLESS = frozenset({b"page", b"perPage", b"skipTotal", b"total", b"filter", b"sort", b"expand", b"fields"})
 STREAM = re.compile(rb"/api/realtime/?$")
 
 TIME_BITS = 18  # of an entry's number that are not its time
 NUMBERS_PER_PROCESS = 1 << 10
 POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01
+DAY_MS = 86_400_000
 COPY_HEAD = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"
 COPY_TAIL = b"\xff\xff"
 NO_DATA: Mapping[str, Any] = {}
 
 # One row of PostgreSQL's binary COPY: five columns, each after its length; two texts follow.
-_row = Struct(">hiqiqihi").pack
+_head = Struct(">hiqiqihi")
+_row = _head.pack
 _length = Struct(">i").pack
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -66,6 +71,10 @@ Seen: TypeAlias = tuple[
     float, float, str, bytes, bytes, int, bytes, bytes, Caller | None, str, str, Failure | None
 ]  # fmt: skip
 
+# Of the entries of plain requests that differ in path and time only: the method and a blank, and the data before
+# the time, between time and path, and behind the path.
+Common: TypeAlias = tuple[bytes, bytes, bytes, bytes]
+
 
 class Note(NamedTuple):
     """A message of the server or of a plugin; `created_ms` in milliseconds since 1970."""
@@ -76,7 +85,8 @@ class Note(NamedTuple):
     data: Mapping[str, Any]
 
 
-Entry: TypeAlias = Seen | Note
+# The third kind is a finished row of COPY: see `plain_row`.
+Entry: TypeAlias = Seen | Note | bytes
 
 
 class RequestData(msgspec.Struct):
@@ -104,8 +114,9 @@ class Numbers:
     only give two entries one number.
     """
 
-    def __init__(self, process: int) -> None:
-        self._who = process % NUMBERS_PER_PROCESS << 8
+    def __init__(self, process: int, series: int = 0) -> None:
+        """A process may give numbers in two series, 0 and 1, whose times need not be in step."""
+        self._who = (process % NUMBERS_PER_PROCESS << 8) + (series << 7)
         self._last_ms = 0
         self._count = 0
 
@@ -114,7 +125,7 @@ class Numbers:
             self._last_ms, self._count = created_ms, 0
         count = self._count
         self._count = count + 1
-        return (created_ms << TIME_BITS) + self._who + (count & 0xFF)
+        return (created_ms << TIME_BITS) + self._who + (count & 0x7F)
 
 
 def rows_of(
@@ -128,8 +139,12 @@ def rows_of(
     if settings.max_days == 0:
         return days
     least = settings.min_level
+    finished: list[bytes] = []
     offset_ms = now_ms - now_counter * 1000
     for entry in entries:
+        if isinstance(entry, bytes):
+            finished.append(entry)
+            continue
         if isinstance(entry, Note):
             level = entry.level
             if level < least:
@@ -147,15 +162,65 @@ def rows_of(
             message, data = plain_texts(entry, settings) or request_texts(entry, settings)
         number = numbers.next(created_ms)
         row = _row(5, 8, number, 8, (created_ms - POSTGRES_EPOCH_MS) * 1000, 2, level, len(message))
-        days.setdefault(created_ms // 86_400_000, []).append(row + message + _length(len(data)) + data)
+        days.setdefault(created_ms // DAY_MS, []).append(row + message + _length(len(data)) + data)
+    if finished and (day := day_of(finished[0])) == day_of(finished[-1]):
+        days.setdefault(day, []).extend(finished)
+    else:
+        for each in finished:
+            days.setdefault(day_of(each), []).append(each)
     return days
+
+
+def day_of(row: bytes) -> int:
+    """The day of a finished row."""
+    created_us: int = _head.unpack_from(row)[4]
+    return (created_us // 1000 + POSTGRES_EPOCH_MS) // DAY_MS
+
+
+def in_common(
+    method: str, caller: Caller | None, ip: str, headers: Mapping[bytes, bytes], settings: LogSettings
+) -> Common | None:
+    """What the entries of plain requests with these headers have in common; None where the settings keep none."""
+    if settings.max_days == 0 or settings.min_level > INFO:
+        return None
+    auth, auth_id = ("", "") if caller is None else (caller.collection_name, caller.id)
+    address = ip if settings.log_ip else None
+    return method.encode() + b" ", *around(
+        auth,
+        auth_id if settings.log_auth_id else "",
+        method,
+        headers.get(b"referer", b""),
+        200,
+        headers.get(b"user-agent", b""),
+        address,
+        address,
+    )
+
+
+def plain_row(common: Common, path: bytes, took_us: int, created_ms: int, number: int) -> bytes:
+    """The row for COPY of a request with the status 200 and no query, whose path can stand in JSON as it is."""
+    method, first, middle, last = common
+    took = b"%d.%03d" % divmod(took_us, 1000)
+    size = len(first) + len(took) + len(middle) + len(path) + len(last)
+    head = _row(5, 8, number, 8, (created_ms - POSTGRES_EPOCH_MS) * 1000, 2, INFO, len(method) + len(path))
+    return b"".join((head, method, path, _length(size), first, took, middle, path, last))
 
 
 def plain_texts(seen: Seen, settings: LogSettings) -> tuple[bytes, bytes] | None:
     """What `request_texts` gives for most requests, at a third of its cost; None for one that needs care."""
     started, ended, method, path, query, status, referer, user_agent, caller, ip, remote_ip, failure = seen
-    if query or failure is not None or len(path) > MAX_TEXT or not path.isascii() or UNPLAIN.search(path):
+    if failure is not None or not path.isascii() or UNPLAIN.search(path) or len(path) + len(query) > MAX_TEXT:
         return None
+    url = shown = path
+    if query:
+        if UNPLAIN_QUERY.search(query):
+            return None
+        for part in query.split(b"&"):
+            if part.partition(b"=")[0] not in HARMLESS:
+                return None
+        url = shown = b"%b?%b" % (path, query)
+        if b"%" in query:
+            shown = unquote(url.decode()).replace("\x00", "").encode(errors="replace")
     auth, auth_id = ("", "") if caller is None else (caller.collection_name, caller.id)
     first, method_and_more, last = around(
         auth,
@@ -167,8 +232,8 @@ def plain_texts(seen: Seen, settings: LogSettings) -> tuple[bytes, bytes] | None
         *((ip, remote_ip) if settings.log_ip else (None, None)),
     )
     took = int((ended - started) * 1_000_000)
-    return b"%b %b" % (method.encode(), path), b"%b%d.%03d%b%b%b" % (
-        first, took // 1000, took % 1000, method_and_more, path, last,
+    return b"%b %b" % (method.encode(), shown), b"%b%d.%03d%b%b%b" % (
+        first, took // 1000, took % 1000, method_and_more, url, last,
     )  # fmt: skip
 
 

@@ -35,3 +35,31 @@ DELETE FROM "_query_shapes" WHERE "last_used" < now() - interval '30 days'
     OR ("collection", "filter", "sort", "counted") IN (
         SELECT "collection", "filter", "sort", "counted" FROM "_query_shapes"
          ORDER BY "used" DESC, "last_used" DESC OFFSET $1);
+
+-- name: day_pages
+SELECT c.relname AS "name", pg_relation_size(c.oid) / current_setting('block_size')::bigint AS "pages"
+  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = '"_logs"'::regclass;
+
+-- name: traffic
+-- Requests from $1 to $2 by $4 stretches of $3 seconds, and all together in the row whose part is null.
+-- The time is read with a pattern: whatever an entry holds, it is no mistake.
+WITH seen AS (
+    SELECT least(floor(extract(epoch FROM "created" - $1) / $3::float8)::integer, $4::integer - 1) AS "part",
+           "data" LIKE '%"status":5__,%' AS "failed",
+           substring("data" FROM '"execTime":([0-9]{1,15}(?:\.[0-9]{1,15})?)')::float8 AS "took"
+      FROM "_logs" WHERE "created" >= $1 AND "created" < $2 AND "data" LIKE '%"type":"request"%')
+SELECT "part", count(*) AS "requests", count(*) FILTER (WHERE "failed") AS "errors",
+       percentile_disc(0.95) WITHIN GROUP (ORDER BY "took") AS "p95"
+  FROM seen GROUP BY GROUPING SETS (("part"), ()) HAVING count(*) > 0;
+
+-- name: traffic_sampled
+-- As traffic, of $5 percent of all pages.
+WITH seen AS (
+    SELECT least(floor(extract(epoch FROM "created" - $1) / $3::float8)::integer, $4::integer - 1) AS "part",
+           "data" LIKE '%"status":5__,%' AS "failed",
+           substring("data" FROM '"execTime":([0-9]{1,15}(?:\.[0-9]{1,15})?)')::float8 AS "took"
+      FROM "_logs" TABLESAMPLE SYSTEM ($5)
+     WHERE "created" >= $1 AND "created" < $2 AND "data" LIKE '%"type":"request"%')
+SELECT "part", count(*) AS "requests", count(*) FILTER (WHERE "failed") AS "errors",
+       percentile_disc(0.95) WITHIN GROUP (ORDER BY "took") AS "p95"
+  FROM seen GROUP BY GROUPING SETS (("part"), ()) HAVING count(*) > 0;

@@ -17,6 +17,7 @@ from groundplane.db.failures import Busy
 from groundplane.db.sql import Args, ident
 from groundplane.errors import Invalid, NotFound
 from groundplane.logs.entry import NO_DATA, TIME_BITS
+from groundplane.logs.traffic import Traffic, read_traffic
 from groundplane.logs.writer import QUERIES, LogWriter
 from groundplane.query.errors import QueryError
 from groundplane.query.filters import filter_condition
@@ -64,6 +65,14 @@ class Page(NamedTuple):
 
     items: list[dict[str, Any]]
     total: int
+
+
+class Bar(NamedTuple):
+    """Entries of one stretch of time, `errors` of them of level 8."""
+
+    since: datetime
+    total: int
+    errors: int
 
 
 class Logs:
@@ -122,6 +131,42 @@ class Logs:
         )
         rows = await self._db.fetch(statement.text, *statement.args)
         return [{"date": wire_date(row["hour"]), "total": row["total"]} for row in rows]
+
+    async def histogram(self, filter: str, since: datetime, until: datetime, parts: int) -> list[Bar]:
+        """Entries between two moments, by `parts` equal stretches of that time; raises Invalid."""
+        await self.writer.flush()
+        args = Args()
+        condition = condition_of(filter, args, Invalid(BAD_FILTER)) or " WHERE true"
+        first, end = args.add(since), args.add(until)
+        length = (until - since) / parts
+        seconds = args.add(length.total_seconds())
+        place = f'floor(extract(epoch FROM r."created" - {first}) / {seconds}::float8)::integer'
+        statement = args.bind(
+            f'SELECT {place} AS part, count(*) AS total, count(*) FILTER (WHERE r."level" >= 8) AS errors'  # noqa: S608
+            f' FROM {ENTRIES}{condition} AND r."created" >= {first}::timestamptz AND r."created" < {end}::timestamptz GROUP BY 1'
+        )
+        rows = await self._db.fetch(statement.text, *statement.args)
+        bars = [Bar(since + number * length, 0, 0) for number in range(parts)]
+        for row in rows:
+            number = min(row["part"], parts - 1)  # the last moment may be rounded up
+            bars[number] = bars[number]._replace(
+                total=bars[number].total + row["total"], errors=bars[number].errors + row["errors"]
+            )
+        return bars
+
+    async def traffic(self, since: datetime, until: datetime, parts: int) -> Traffic:
+        """Requests, failures and how long they took between two moments; about, where the log is long."""
+        await self.writer.flush()
+        return await read_traffic(self._db, since, until, parts)
+
+    def problem(self, filter: str) -> QueryError | None:
+        """What is wrong with a filter, and where; None when nothing is."""
+        try:
+            if filter:
+                filter_condition(NOWHERE, COLLECTION, filter, ADMIN, Args())
+        except QueryError as error:
+            return error
+        return None
 
     async def forget(self) -> None:
         """Forget every entry."""

@@ -40,7 +40,7 @@ class Shapes:
         lists = [
             (found[1].decode("latin-1"), each[4])
             for each in entries
-            if not isinstance(each, Note)
+            if not isinstance(each, Note | bytes)
             and each[4]
             and each[5] == 200
             and each[2] == "GET"

@@ -20,11 +20,13 @@ from groundplane.logs.entry import (
     COPY_TAIL,
     NO_DATA,
     WARN,
+    Common,
     Entry,
     Note,
     Numbers,
     Seen,
     both_clocks,
+    plain_row,
     rows_of,
 )
 from groundplane.logs.shapes import Shapes
@@ -53,6 +55,7 @@ class LogWriter:
         self._settings = settings
         self._entries: list[Entry] = []
         self._numbers = Numbers(os.getpid())
+        self._own_numbers = Numbers(os.getpid(), 1)  # of entries that are made ready when they come
         self._shapes = Shapes()
         self._days: set[str] = set()  # tables that are known to be there
         self._full = asyncio.Event()
@@ -81,6 +84,18 @@ class LogWriter:
         """Note an answered request. On the path of every request: whoever calls it makes a tuple, no more."""
         entries = self._entries
         entries.append(request)
+        if self._work is None or len(entries) >= AT_ONCE:
+            self._wake()
+
+    def seen_plainly(self, common: Common, path: bytes, took_s: float) -> None:
+        """`seen`, just now, for a request that differs from others in path and time only: see `plain_row`.
+
+        To write it down at once is cheaper than to keep what it is made of until it has left the cache.
+        """
+        created_ms = int(unix_time() * 1000)
+        number = self._own_numbers.next(created_ms)
+        entries = self._entries
+        entries.append(plain_row(common, path, int(took_s * 1_000_000), created_ms, number))
         if self._work is None or len(entries) >= AT_ONCE:
             self._wake()
 
