@@ -2,6 +2,7 @@
 # make test    everything that a change must pass: format, lint, types, tests, the wheel
 # make slow    the tests that take longer
 # make bench   the usual operations, measured (a minute); make bench-full: everything, five times (half an hour)
+# make screenshots   pictures of the console's screens, in build/screenshots
 # make flame   where the time of one of them goes: make flame CASE=list
 #
 # Each makes .venv first, and again only when pyproject.toml has changed.
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TESTS ?=
 CASE ?= get
 
-.PHONY: serve test slow bench bench-full flame clean
+.PHONY: serve test slow bench bench-full flame screenshots clean
 
 serve: $(VENV)/.installed
 	@$(BIN)/groundplane serve --config config.example.toml
@@ -27,7 +28,7 @@ test: $(VENV)/.installed-dev
 	@echo "All of it passed."
 
 slow: $(VENV)/.installed-dev
-	@sh .ci/install-debian
+	@sh .ci/install-debian slow
 	$(BIN)/pytest -m slow $(TESTS)
 
 bench: $(VENV)/.installed-dev
@@ -38,6 +39,10 @@ bench-full: $(VENV)/.installed-dev
 
 flame: $(VENV)/.installed-dev
 	$(BIN)/python tests/bench/flame.py $(CASE)
+
+screenshots: $(VENV)/.installed-dev
+	@sh .ci/install-debian
+	PYTHONPATH=. $(BIN)/python tests/browser/screenshots.py $(SCENES)
 
 clean:
 	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

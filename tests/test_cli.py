@@ -64,6 +64,8 @@ async def test_superusers_are_made_listed_and_deleted(shop: LiveServer) -> None:
     assert "no superuser" in (await shop.command("superuser", "list"))[1]
     for email in ("a@example.com", "b@example.com"):
         assert (await shop.command("superuser", "upsert", email, "1234567890"))[0] == 0
+    code, said = await shop.command("superuser", "otp", "a@example.com")
+    assert (code, said) == (1, "Error: The collection is not configured to allow OTP authentication.\n")
     assert (await shop.command("superuser", "delete", "a@example.com"))[0] == 0
     code, said = await shop.command("superuser", "list")
     assert (code, said.split()[0]) == (0, "b@example.com")
@@ -93,6 +95,18 @@ async def test_stored_files_that_no_record_names_are_listed_and_deleted(shop: Li
     code, said = await shop.command("files", "orphans", "--min-age", "0", "--delete")
     assert (code, said) == (0, f"{shown}deleted.\n")
     assert not left.exists()
+
+
+async def test_how_much_is_stored_is_counted_and_shown(shop: LiveServer) -> None:
+    file = shop.folder / "data" / "storage" / "pbc_123" / "aaaaaaaaaaaaaaa" / "file.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("hello")
+    assert await shop.command("files", "usage") == (0, "Nobody has counted yet: --count does.\n")
+    code, said = await shop.command("files", "usage", "--count")
+    shown = "pbc_123 (no such collection): 1 files of 5 bytes\n1 files of 5 bytes, counted at "
+    assert (code, said.startswith(shown)) == (0, True), said
+    file.unlink()
+    assert await shop.command("files", "usage") == (0, said)
 
 
 async def test_files_do_not_move_to_a_store_that_nobody_named(shop: LiveServer) -> None:

@@ -7,11 +7,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files as packaged
+from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
+from groundplane.auth.account_data import AccountData
 from groundplane.auth.actors import Actors
+from groundplane.auth.attempts import Attempts
+from groundplane.auth.callers import Callers
+from groundplane.auth.counters import Counters
+from groundplane.auth.email_flows import EmailFlows
+from groundplane.auth.magic_links import MagicLinks
+from groundplane.auth.mails import AccountMails
+from groundplane.auth.otp import OneTimePasswords
+from groundplane.auth.own_methods import OwnMethods
+from groundplane.auth.passkeys import Passkeys
 from groundplane.auth.service import Auth
+from groundplane.auth.service_keys import ServiceKeys
+from groundplane.auth.sessions import Sessions
 from groundplane.auth.superusers import Superusers
+from groundplane.auth.totp import Totp
 from groundplane.broker.broker import Broker
 from groundplane.broker.memory import MemoryBroker
 from groundplane.broker.postgres import PostgresBroker
@@ -20,14 +34,21 @@ from groundplane.collections.file import read_document
 from groundplane.collections.plan import Plan, Planner
 from groundplane.collections.service import Collections
 from groundplane.config import Config
+from groundplane.console.preferences import Preferences
+from groundplane.console.sql import SqlConsole
+from groundplane.console.sql_roles import SqlRoles
 from groundplane.db.engine import Database, LaneSizes
 from groundplane.db.migrate import migrate
 from groundplane.errors import Unavailable
 from groundplane.events.changes import Changes
 from groundplane.files.chosen import ChosenFiles
 from groundplane.files.local import LocalFiles
+from groundplane.files.outbox import Doomed
+from groundplane.files.own import storage_of
+from groundplane.files.removals import Removals
 from groundplane.files.service import Files
 from groundplane.files.thumbs import Thumbs
+from groundplane.files.uploads import Uploads
 from groundplane.hooks.manager import Plugins
 from groundplane.housekeeping import register_housekeeping
 from groundplane.jobs.plugins import register_work
@@ -35,6 +56,8 @@ from groundplane.jobs.queue import Jobs
 from groundplane.jobs.schedule import Crons
 from groundplane.logs.handler import logging_to
 from groundplane.logs.service import Logs
+from groundplane.mail.service import Mail
+from groundplane.outgoing.addresses import Reach
 from groundplane.query.access import ask_plugins
 from groundplane.query.functions import add_function, remove_function
 from groundplane.query.visibility import ask_about_fields
@@ -47,7 +70,6 @@ from groundplane.schema.fields.registry import add_type, remove_type
 from groundplane.services import Services
 from groundplane.settings.service import Settings
 from groundplane.sinks.service import EventSinks
-from groundplane.webhooks.addresses import Reach
 from groundplane.webhooks.declared import DeclaredWebhooks
 from groundplane.webhooks.service import Webhooks
 
@@ -58,7 +80,8 @@ if TYPE_CHECKING:
     from groundplane.api.direct import Asked, Done
     from groundplane.api.gateway import Gateway
 
-SCHEMA, SETTINGS, WEBHOOKS = "schema", "settings", "webhooks"  # channels of the broker
+# channels of the broker
+SCHEMA, SETTINGS, WEBHOOKS, SESSIONS, KEYS = "schema", "settings", "webhooks", "sessions", "keys"
 
 
 def functions_sql() -> str:
@@ -102,23 +125,33 @@ async def open_services(
         await services.collections.load()
         await services.settings.load()
         await services.webhooks.load()
+        await services.keys.load()
         await services.realtime.start()
         await plugins.start(services, database)
         plugins.collect_event_sinks(services.sinks.register)
+        plugins.collect_mailers(services.mail.register)
+        plugins.collect_oauth_providers(services.auth.oauth2.providers.register)
+        if config.files.store and isinstance(services.files.storage, ChosenFiles):
+            services.files.storage.own = storage_of(plugins, config.files.store)
         register_work(services.jobs, services.crons, plugins)
         for missed in plugins.missed:
             raise Unavailable(f"Plugin {missed.name} is required and broken: {missed.reason}")
         connect_access(services)
         if not small:
             services.logs.writer.start()
+            services.sessions.start()
+            services.keys.start()
         try:
             with logging_to(services.logs.writer):
                 yield services
         finally:
             await services.files.close()
+            await services.sessions.close()
+            await services.keys.close()
             await services.realtime.close()
             await services.sinks.close()
             await services.webhooks.close()
+            await services.auth.oauth2.close()
             await services.logs.writer.close()
     finally:
         await plugins.stop()
@@ -186,12 +219,18 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         hooks=hooks,
     )
     storage = ChosenFiles(LocalFiles(config.files_folder), settings)
-    files = Files(storage, Thumbs(database, storage, config.files))
+    removals = Removals(database, storage, schema, hooks)
+    thumbs = Thumbs(database, storage, config.files, hooks)
+    files = Files(storage, removals, thumbs, Uploads(database, storage, config.uploads))
     changes = Changes()
     records = Records(database, schema, files, hooks, changes)
 
-    async def forget_files(collection: Collection) -> None:
-        await files.delete_collection(collection.id)
+    account_data = AccountData(database)
+    changes.listeners.append(account_data)
+
+    async def forget_kept(collection: Collection) -> None:
+        await removals.later([Doomed(collection.id)])
+        await account_data.forget_collection(collection)
 
     realtime = Realtime(database, schema, records, broker, config.realtime, hooks)
     changes.listeners.append(realtime)
@@ -202,26 +241,55 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         partial(announce, SCHEMA),
         delete_record=records.delete_internal,
         renamed=settings.rename_collection,
-        deleted=forget_files,
+        deleted=forget_kept,
         hooks=hooks,
+        encryption_key=config.security.encryption_key,
     )
     jobs = Jobs(database, hooks=hooks)
-    auth = Auth(database, schema, settings, records, hooks)
+    reach = Reach(
+        allow_http=config.outgoing.allow_http,
+        allow_private=config.outgoing.allow_private,
+        networks=tuple(config.outgoing.allow_networks),
+    )
+    callers = Callers(database, schema)
+
+    async def tell_ended(payload: bytes) -> None:
+        await broker.publish_and_wait(SESSIONS, payload)
+
+    sessions = Sessions(
+        database, schema, records, callers, hooks, announce=tell_ended, sign_out=realtime.sign_out
+    )
+    keys = ServiceKeys(
+        database, schema, callers, announce=partial(announce, KEYS, 0), sign_out=realtime.sign_out
+    )
+    attempts = Attempts(database)
+    totp = Totp(database, attempts, config.security.encryption_key)
+
+    def public() -> tuple[str, str]:
+        meta = settings.current.meta
+        return meta.app_url, meta.app_name
+
+    mail = Mail(settings, config.mail, config.outbox_folder, hooks, config.server.public_url)
+    mails = AccountMails(schema, mail, jobs, config.mail.timeout_s)
+    auth = Auth(database, schema, settings, records, callers, sessions, totp, hooks, reach, mails)
+    counters = Counters(database)
+    email_flows = EmailFlows(database, records, callers, mails, counters, hooks)
+    otp = OneTimePasswords(database, schema, records, auth, mails, counters, hooks)
+    passkeys = Passkeys(database, public)
+    magic_links = MagicLinks(database, records, callers, mails, counters)
+    own_methods = OwnMethods(database, auth, sessions, attempts, totp, passkeys, magic_links, hooks)
     webhooks = Webhooks(
         database,
         schema,
         jobs,
-        reach=Reach(
-            allow_http=config.outgoing.allow_http,
-            allow_private=config.outgoing.allow_private,
-            networks=tuple(config.outgoing.allow_networks),
-        ),
+        reach=reach,
         encryption_key=config.security.encryption_key,
         announce=partial(announce, WEBHOOKS, 0),
         keep_days=config.outgoing.keep_days,
         suspend_after_days=config.outgoing.suspend_after_days,
     )
     changes.listeners.append(webhooks.outbox)
+    logs = Logs(database, settings)
     services = Services(
         config=config,
         db=database,
@@ -237,15 +305,26 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         streams=Desk(realtime, broker, schema, records),
         auth=auth,
         actors=Actors(auth.callers, schema, hooks, plugins.may_name_superusers),
+        sessions=sessions,
+        keys=keys,
+        mail=mail,
+        mails=mails,
+        email_flows=email_flows,
+        otp=otp,
+        counters=counters,
+        own_methods=own_methods,
         superusers=Superusers(database, schema, changes),
         jobs=jobs,
         crons=Crons(database, jobs),
-        logs=Logs(database, settings),
+        logs=logs,
         sinks=EventSinks(database, schema, jobs, changes),
         webhooks=webhooks,
+        preferences=Preferences(database),
+        sql=SqlConsole(SqlRoles(database, schema), logs.add),
         plugins=plugins,
     )
     register_housekeeping(services)
+    connect_keys(services)
 
     async def new_schema(payload: bytes) -> None:
         await collections.refresh(int(payload))
@@ -258,9 +337,23 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
 
     broker.subscribe(SCHEMA, new_schema)
     broker.subscribe(SETTINGS, new_settings)
+
+    async def new_keys(_: bytes) -> None:
+        await keys.load()
+
     broker.subscribe(WEBHOOKS, new_webhooks)
+    broker.subscribe(SESSIONS, sessions.on_ended)
+    broker.subscribe(KEYS, new_keys)
     broker.on_reconnect(services.catch_up)
     return services
+
+
+def connect_keys(services: Services) -> None:
+    """Have streams know who acts with a service key, and what that covers."""
+    from groundplane.api.key_scopes import check_topics
+
+    services.realtime.check_topics = partial(check_topics, services)
+    services.streams.named = services.keys.named
 
 
 async def prepare(services: Services) -> Plan:
@@ -285,25 +378,28 @@ class Application:
         *,
         alone: bool = False,
         plugins: Plugins | None = None,
+        inner: Litestar | None = None,
     ) -> None:
         # The HTTP side is half of the import time, and the command line does not need it.
         from groundplane.api.routes import make_gateway
-        from groundplane_admin import router as console
 
         self._config = config
         self._database_url = database_url
         self._alone = alone
         self._plugins = plugins
         self._gateway: Gateway = make_gateway(
-            lifespan=[self._lifespan],
+            inner if inner is not None else make_http(),
             origins=config.server.allowed_origins,
             max_body=config.server.max_body_bytes,
         )
-        self._gateway.inner.register(console())
         self._catching_up: asyncio.Task[None] | None = None
         self.services: Services | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind: str = scope["type"]
+        if kind == "lifespan":
+            await self._live(receive, send)
+            return
         if self.services is not None and not self.services.broker.trusted:
             await self._catch_up(self.services)
         await self._gateway(scope, receive, send)
@@ -312,6 +408,11 @@ class Application:
         """End the streams, for which a stopping HTTP server would otherwise wait."""
         if self.services is not None:
             self.services.realtime.end_streams()
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams of realtime there are in this process."""
+        return 0 if self.services is None else len(self.services.realtime.clients)
 
     def directly(self, scope: HTTPScope, done: Done) -> Asked | None:
         """Take on a request without ASGI, as `api.direct.DirectReads`; None: call this application with it."""
@@ -322,15 +423,40 @@ class Application:
             return creates.begin(scope, done) if creates is not None else None
         return self._gateway.direct.begin(scope, done)
 
-    @asynccontextmanager
-    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        async with open_services(
-            self._config, self._database_url, alone=self._alone, plugins=self._plugins
-        ) as services:
-            self.services = services
-            self._gateway.attach(services)
-            services.plugins.hooks.ready(role="web")
-            yield
+    def again(self, data: bytes, client: str, done: Done) -> Asked | None:
+        """Take on a request that nobody has read, as `api.direct.DirectReads`; None: read it."""
+        if self.services is None or not self.services.broker.trusted or self._gateway.direct is None:
+            return None
+        return self._gateway.direct.again(data, client, done)
+
+    def remember(self, data: bytes, scope: HTTPScope) -> None:
+        """Know the headers of a request that came as these bytes again."""
+        if self._gateway.direct is not None:
+            self._gateway.direct.remember(data, scope)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        """Be there for as long as the HTTP server, by ASGI's lifespan protocol."""
+        await receive()
+        up = False
+        try:
+            async with open_services(
+                self._config, self._database_url, alone=self._alone, plugins=self._plugins
+            ) as services:
+                self.services = services
+                self._gateway.attach(services)
+                services.realtime.channels.follow()
+                services.plugins.hooks.ready(role="web")
+                up = True
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except BaseException:
+            message = format_exc()
+            if up:
+                await send({"type": "lifespan.shutdown.failed", "message": message})
+            else:
+                await send({"type": "lifespan.startup.failed", "message": message})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def _catch_up(self, services: Services) -> None:
         """Read what this process may not have heard of; requests that come meanwhile share one reading."""
@@ -349,8 +475,26 @@ class Application:
             task.exception()
 
 
+def make_http() -> Litestar:
+    """Return the routes of every part, the console's included; for one server at a time, see `make_inner`."""
+    from groundplane.api.routes import make_inner
+    from groundplane_admin import mount
+
+    inner = make_inner()
+    mount(inner)
+    return inner
+
+
 def build(
-    config: Config, database_url: str, *, alone: bool = False, plugins: Plugins | None = None
+    config: Config,
+    database_url: str,
+    *,
+    alone: bool = False,
+    plugins: Plugins | None = None,
+    inner: Litestar | None = None,
 ) -> Application:
-    """Return the ASGI application, its parts opened and closed by its lifespan; the rest as in `open_services`."""
-    return Application(config, database_url, alone=alone, plugins=plugins)
+    """Return the ASGI application, its parts opened and closed by its lifespan; the rest as in `open_services`.
+
+    `inner` is what `make_http` returned, of a server that has ended; without it a new one is made.
+    """
+    return Application(config, database_url, alone=alone, plugins=plugins, inner=inner)

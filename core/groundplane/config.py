@@ -15,6 +15,7 @@ import msgspec
 
 PREFIX = "GROUNDPLANE_"
 DEFAULT_FILE = Path("groundplane.toml")
+CHANNEL = re.compile(r"(?=.{1,100}\Z)[A-Za-z0-9_.:-]*\*?[A-Za-z0-9_.:-]*", re.ASCII)
 
 
 class ConfigError(Exception):
@@ -30,7 +31,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `public_url`              address that people use, for links in mails; "" takes the settings' appURL
     `shutdown_grace_s`        seconds that open requests get to finish when the server stops
     `keep_alive_s`            seconds after which an idle connection is closed
-    `max_connections`         open connections per worker
+    `max_connections`         open connections per worker; streams of realtime count for themselves
     `max_body_bytes`          limit of a request's body where an endpoint has none of its own
     `allowed_origins`         sites whose pages may call us: "*", "https://app.example.com",
                               "https://*.example.com" for every host below, or patterns with * and ?
@@ -79,7 +80,7 @@ class DatabaseConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class SecurityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys of this installation.
 
-    `encryption_key`          32 characters; secrets in the settings are stored encrypted with it ("" = plain)
+    `encryption_key`          32 characters; secrets that are stored are encrypted with it ("" = plain)
     """
 
     encryption_key: str = ""
@@ -116,36 +117,99 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return f"BrokerConfig(prefix={self.prefix!r}, …)"  # the address may hold a password
 
 
+class ChannelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Channels on which clients send each other messages and see who is there.
+
+    A rule is a condition in the filter language; "" lets everyone, and one that is absent nobody but superusers.
+
+    `join`                    who may be in such a channel, and so hears what is sent in it
+    `send`                    who may send
+    `presence`                who sees who else is there, and is seen
+    `max_present`             members of one channel that can be seen; who comes later is refused
+    `max_message_bytes`       size of one message's data, as JSON
+    `messages_per_s`          of one client, in all of its channels of this kind
+    """
+
+    join: str | None = None
+    send: str | None = None
+    presence: str | None = None
+    max_present: int = 500
+    max_message_bytes: int = 16_384
+    messages_per_s: float = 20.0
+
+
 class RealtimeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Streams of changes.
 
     `replay_s`                seconds for which a client that was away can ask for what it missed
     `replay`                  the same for single collections, by name: `{ posts = 3600, logs = 0 }`
     `max_clients`             open streams of one worker; more are answered 503
+    `channels`                a table for each channel's name, or for all that a * in it stands for
     """
 
     replay_s: float = 600.0
     replay: dict[str, float] = msgspec.field(default_factory=dict)
     max_clients: int = 10_000
+    channels: dict[str, ChannelConfig] = msgspec.field(default_factory=dict)
 
 
 class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the files of records are kept while the settings do not name an object store, and their thumbs.
 
     `folder`                  "" is the folder `storage` in `data_dir`
+    `store`                   the plugin whose store all files are in, instead of folder and object store
+    `s3_downloads`            "stream" passes files of the object store on; "redirect" sends clients there
+    `s3_link_s`               seconds for which such an address holds, at most
     `thumb_workers`           thumbs that each web process makes at a time; 0 makes none
     `thumb_wait_s`            seconds that a request waits for its turn before it gets the whole picture
     `thumb_max_pixels`        larger pictures get no thumb; one needs up to 16 bytes of memory per pixel
     """
 
     folder: str = ""
+    store: str = ""
+    s3_downloads: Literal["stream", "redirect"] = "stream"
+    s3_link_s: float = 60.0
     thumb_workers: int = 2
     thumb_wait_s: float = 60.0
     thumb_max_pixels: int = 50_000_000
 
 
+class UploadsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Uploads that may be interrupted, until a record takes them.
+
+    `max_bytes`               the largest one
+    `expire_s`                seconds after which one that nothing is added to is removed
+    `guests`                  whether guests may upload for collections whose rules could let them in
+    `caller_count`, `caller_bytes`   of one account, or of one network of guests, at a time
+    `total_bytes`             of all together
+    """
+
+    max_bytes: int = 5_368_709_120
+    expire_s: float = 86_400.0
+    guests: bool = True
+    caller_count: int = 100
+    caller_bytes: int = 10_737_418_240
+    total_bytes: int = 107_374_182_400
+
+
+class MailConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How mails are sent; the SMTP server itself is one of the settings that admins see.
+
+    `mailer`                  "smtp", "outbox" (a folder of files), or the name of a plugin's; "" is smtp where
+                              the settings enable it, else outbox
+    `outbox`                  "" is the folder `outbox` in `data_dir`
+    `timeout_s`               seconds that sending one mail may take
+    `ca_file`                 certificates, as PEM, that SMTP servers may show beside those the system trusts
+    """
+
+    mailer: str = ""
+    outbox: str = ""
+    timeout_s: float = 20.0
+    ca_file: str = ""
+
+
 class OutgoingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where webhooks may be sent to, and what is kept of them.
+    """Where webhooks may be sent to and sign-in providers may be, and what is kept of webhooks.
 
     `allow_http`              true: also to addresses that begin with http://
     `allow_private`           true: also to this machine and private networks
@@ -201,6 +265,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     broker: BrokerConfig = msgspec.field(default_factory=BrokerConfig)
     realtime: RealtimeConfig = msgspec.field(default_factory=RealtimeConfig)
+    uploads: UploadsConfig = msgspec.field(default_factory=UploadsConfig)
+    mail: MailConfig = msgspec.field(default_factory=MailConfig)
     outgoing: OutgoingConfig = msgspec.field(default_factory=OutgoingConfig)
     log: LogConfig = msgspec.field(default_factory=LogConfig)
     schema: SchemaConfig = msgspec.field(default_factory=SchemaConfig)
@@ -216,6 +282,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def files_folder(self) -> Path:
         return Path(os.path.abspath(self.files.folder)) if self.files.folder else self.data_folder / "storage"
+
+    @property
+    def outbox_folder(self) -> Path:
+        return Path(os.path.abspath(self.mail.outbox)) if self.mail.outbox else self.data_folder / "outbox"
 
     @property
     def declared(self) -> dict[str, Any]:
@@ -390,6 +460,7 @@ def check_ranges(config: Config) -> None:
         )
         not in (0, 32),
         "jobs.workers must be between 0 and 64.": not 0 <= jobs.workers <= 64,
+        "files.s3_link_s must be between 2 and 604800.": not 2 <= config.files.s3_link_s <= 604_800,
         "files.thumb_workers must be between 0 and 64.": not 0 <= config.files.thumb_workers <= 64,
         "files.thumb_wait_s must be above 0.": config.files.thumb_wait_s <= 0,
         "files.thumb_max_pixels must be between 1 and 1000000000.": not 1
@@ -411,6 +482,27 @@ def check_ranges(config: Config) -> None:
             0 <= seconds <= 604_800 for seconds in config.realtime.replay.values()
         ),
         "realtime.max_clients must be 1 or more.": config.realtime.max_clients < 1,
+        "realtime.channels must be named by 1 to 100 letters, digits and - _ . : with at most one *.": not all(
+            CHANNEL.fullmatch(name) for name in config.realtime.channels
+        ),
+        "realtime.channels: max_present must be between 1 and 10000.": not all(
+            1 <= each.max_present <= 10_000 for each in config.realtime.channels.values()
+        ),
+        "realtime.channels: max_message_bytes must be between 1 and 262144.": not all(
+            1 <= each.max_message_bytes <= 262_144 for each in config.realtime.channels.values()
+        ),
+        "realtime.channels: messages_per_s must be between 0.01 and 1000.": not all(
+            0.01 <= each.messages_per_s <= 1000 for each in config.realtime.channels.values()
+        ),
+        "uploads.max_bytes must be between 1 and 5000000000000.": not 1
+        <= config.uploads.max_bytes
+        <= 5_000_000_000_000,
+        "uploads.expire_s must be between 60 and 31536000.": not 60 <= config.uploads.expire_s <= 31_536_000,
+        "uploads.caller_count must be between 1 and 100000.": not 1 <= config.uploads.caller_count <= 100_000,
+        "uploads.caller_bytes and uploads.total_bytes must be 1 or more.": min(
+            config.uploads.caller_bytes, config.uploads.total_bytes
+        )
+        < 1,
         "outgoing.allow_networks must list addresses and networks like 10.1.0.0/16.": any(
             not is_network(entry) for entry in config.outgoing.allow_networks
         ),

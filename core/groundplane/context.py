@@ -19,6 +19,9 @@ class Caller(msgspec.Struct, frozen=True):
 
     `record` holds the stored values of every field (hidden ones too), keyed by field name, in the Python
     shapes described in `schema/fields/base.py`; `id` is in there as well.
+
+    `mark` tells the token or service key of the request from all others without being it; "" for callers that
+    were named otherwise. `key` is the id of the service key that the request came with.
     """
 
     id: str
@@ -27,6 +30,8 @@ class Caller(msgspec.Struct, frozen=True):
     record: Mapping[str, Any] = {}
     refreshable: bool = True
     token: str = ""
+    mark: str = ""
+    key: str = ""
 
     @property
     def is_superuser(self) -> bool:

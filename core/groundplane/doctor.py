@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from groundplane import __version__
 from groundplane.app import open_services
+from groundplane.clock import wire_date
 from groundplane.collections.file import BadFile, read_document
 from groundplane.config import Config
 from groundplane.db.unusable import DatabaseUnusable, without_password
@@ -64,6 +65,12 @@ async def examine_services(services: Services) -> AsyncIterator[Finding]:
         yield finding
     for sound, text in await services.webhooks.findings():
         yield Finding(sound, text)
+    late = await services.files.removals.outbox.late()
+    if late.removals:
+        yield Finding(
+            False,
+            f"files wait to be removed, {late.removals} times, since {wire_date(late.oldest)}: {late.error}",
+        )
     count = len(services.schema.current.collections)
     size = int(await services.db.fetchval("SELECT pg_database_size(current_database())"))
     yield Finding(True, f"{count} collections, {size / 1e6:.0f} MB in the database")

@@ -25,6 +25,7 @@ def register_housekeeping(services: Services) -> None:
 
     async def forget_otps() -> None:
         await remove_expired(services, "otps")
+        await services.counters.forget_old()
 
     async def forget_limits() -> None:
         await db.execute(QUERIES["old_limits"], services.settings.version)
@@ -46,11 +47,29 @@ def register_housekeeping(services: Services) -> None:
     async def forget_deliveries() -> None:
         await services.webhooks.clean_up()
 
+    async def remove_files() -> None:
+        await services.files.removals.sweep()
+
+    async def forget_uploads() -> None:
+        if services.files.uploads is not None:
+            await services.files.uploads.clean_up()
+
+    async def forget_sessions() -> None:
+        await services.sessions.forget_old()
+        await services.own_methods.attempts.forget_old()
+
+    async def count_files() -> None:
+        await services.files.usage.count_if_due()
+
     async def analyze() -> None:
         await analyze_tables(db)
 
+    crons.add("__gpFilesCleanup__", "* * * * *", remove_files, present=services.files.removals.outbox.is_due)
+    crons.add("__gpFilesCount__", "7 * * * *", count_files, timeout_s=3600, max_attempts=1)
     crons.add("__gpIdempotencyCleanup__", "17 * * * *", forget_keys)
     crons.add("__gpJobsCleanup__", "27 * * * *", forget_jobs)
+    crons.add("__gpUploadsCleanup__", "57 * * * *", forget_uploads)
+    crons.add("__gpSessionsCleanup__", "47 * * * *", forget_sessions)
     crons.add("__gpWebhooksCleanup__", "37 * * * *", forget_deliveries)
     crons.add("__pbDBOptimize__", "0 0 * * *", analyze, timeout_s=3600, max_attempts=1)
     crons.add("__pbLogsCleanup__", "0 */6 * * *", forget_logs)

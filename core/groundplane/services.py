@@ -5,12 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from groundplane.auth.actors import Actors
+from groundplane.auth.counters import Counters
+from groundplane.auth.email_flows import EmailFlows
+from groundplane.auth.mails import AccountMails
+from groundplane.auth.otp import OneTimePasswords
+from groundplane.auth.own_methods import OwnMethods
 from groundplane.auth.service import Auth
+from groundplane.auth.service_keys import ServiceKeys
+from groundplane.auth.sessions import Sessions
 from groundplane.auth.superusers import Superusers
 from groundplane.broker.broker import Broker
 from groundplane.collections.plan import Planner
 from groundplane.collections.service import Collections
 from groundplane.config import Config
+from groundplane.console.preferences import Preferences
+from groundplane.console.sql import SqlConsole
 from groundplane.db.engine import Database
 from groundplane.events.changes import Changes
 from groundplane.files.service import Files
@@ -18,6 +27,7 @@ from groundplane.hooks.manager import Plugins
 from groundplane.jobs.queue import Jobs
 from groundplane.jobs.schedule import Crons
 from groundplane.logs.service import Logs
+from groundplane.mail.service import Mail
 from groundplane.realtime.remote import Desk
 from groundplane.realtime.service import Realtime
 from groundplane.records.service import Records
@@ -33,6 +43,14 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     `schema`      this process's snapshot of all collections (`schema.current`)
     `settings`    what administrators change while the server runs (`settings.current`)
     `actors`      who asks by the word of plugins
+    `sessions`    who is signed in where, and how that ends
+    `keys`        the keys with which programs sign in
+    `mail`        sends any mail
+    `mails`       mails to people who sign in, now or by a job
+    `email_flows` verification, password reset and change of address
+    `otp`         one-time passwords
+    `counters`    how often something was tried or mailed lately
+    `own_methods` code generators, passkeys and mailed links
     `planner`     compares declared collections with the database
     `changes`     who listens to changes of records
     `realtime`    the streams of this process
@@ -42,6 +60,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     `logs`        what requests happened, and entries of your own (`logs.add`)
     `sinks`       where plugins pass changes on to, and how that goes
     `webhooks`    where administrators have changes sent to, and every delivery
+    `preferences` what the console remembers for superusers
+    `sql`         runs statements that superusers type, confined
     `plugins`     which there are, how they are, and their routes
     """
 
@@ -59,12 +79,22 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     streams: Desk
     auth: Auth
     actors: Actors
+    sessions: Sessions
+    keys: ServiceKeys
+    mail: Mail
+    mails: AccountMails
+    email_flows: EmailFlows
+    otp: OneTimePasswords
+    counters: Counters
+    own_methods: OwnMethods
     superusers: Superusers
     jobs: Jobs
     crons: Crons
     logs: Logs
     sinks: EventSinks
     webhooks: Webhooks
+    preferences: Preferences
+    sql: SqlConsole
     plugins: Plugins
 
     async def catch_up(self) -> None:
@@ -72,3 +102,5 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         await self.collections.refresh()
         await self.settings.load()
         await self.webhooks.load()
+        await self.keys.load()
+        self.auth.callers.forget()

@@ -18,6 +18,7 @@ import msgspec
 
 from groundplane import __version__
 from groundplane.config import Config, ConfigError
+from groundplane.config_sources import Origin
 from groundplane.db.embedded import BUNDLED_VERSION, EmbeddedPostgres
 from groundplane.db.unusable import DatabaseUnusable, without_password
 from groundplane.nursery import Child, Nursery, NurseryGone
@@ -82,6 +83,7 @@ class Supervisor:
 
     `nursery` makes the workers; it is closed at the end.
     `reload` reads the configuration again; with it, a change of `watched` restarts the workers.
+    `origin` says where its values come from, for who shows them.
     `say` prints for the person at the terminal.
     """
 
@@ -93,6 +95,7 @@ class Supervisor:
         say: Callable[[str], None],
         watched: Path | None = None,
         reload: Callable[[], Config] | None = None,
+        origin: Callable[[], Origin] = Origin,
     ) -> None:
         self.config = config
         self._nursery = nursery
@@ -101,6 +104,7 @@ class Supervisor:
         # From now on: a change while the server starts must not be missed.
         self._seen = stamp(self._watched)
         self._reload = reload
+        self._origin = origin
         self._stop = asyncio.Event()
         self._failed: CannotStart | None = None
         self._order = asyncio.Event()  # set when there is a database to work on
@@ -243,6 +247,7 @@ class Supervisor:
             # What is declared was applied already; workers have no use for it.
             "config": msgspec.structs.replace(self.config, collections=[], settings={}),
             "database_url": self._database_url,
+            "origin": self._origin(),
         }
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             process.writer.write(msgspec.json.encode(order) + b"\n")

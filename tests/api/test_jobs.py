@@ -67,8 +67,11 @@ async def test_cron_jobs_are_listed_with_built_in_ones_behind(server: Server, ro
     assert answer.status_code == 200
     assert answer.json() == [
         {"id": "nightly", "expression": "0 0 * * *"},
+        {"id": "__gpFilesCount__", "expression": "7 * * * *"},
         {"id": "__gpIdempotencyCleanup__", "expression": "17 * * * *"},
         {"id": "__gpJobsCleanup__", "expression": "27 * * * *"},
+        {"id": "__gpSessionsCleanup__", "expression": "47 * * * *"},
+        {"id": "__gpUploadsCleanup__", "expression": "57 * * * *"},
         {"id": "__gpWebhooksCleanup__", "expression": "37 * * * *"},
         {"id": "__pbDBOptimize__", "expression": "0 0 * * *"},
         {"id": "__pbLogsCleanup__", "expression": "0 */6 * * *"},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
+from tests.auth.oauth_site import OAuthSite, open_site
 
 from groundplane.auth.callers import issue
 from groundplane.security.passwords import hash_password
-from groundplane.testing.server import Server
+from groundplane.testing.server import INSTALLED, Server, own_database
 
 PASSWORD = "1234567890"
 
@@ -51,9 +54,27 @@ class Site:
         record = await self.services.records.find_one(found, 'r."email" = $1', email)
         return self.token("_superusers", record or {})
 
+    async def allow(self, collection: str = "users", **options: Any) -> None:
+        """Switch methods of a collection on, as its options are written."""
+        await self.collections.update(collection, options)
+
     async def sign_in(self, identity: str, password: str = PASSWORD, **more: Any) -> httpx.Response:
         body = {"identity": identity, "password": password} | more
         return await self.client.post("/api/collections/users/auth-with-password", json=body)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def oauth_site(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OAuthSite]:
+    """One server and one provider for all tests of a module, whose tests make collections of their own."""
+    async for url in own_database(postgres_url, INSTALLED):
+        async with open_site(str(tmp_path_factory.mktemp("oauth")), url) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="session")
+def site_type() -> type[Site]:
+    """For a server that a module starts in its own way."""
+    return Site
 
 
 @pytest.fixture

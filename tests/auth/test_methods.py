@@ -48,7 +48,12 @@ def test_what_is_off_shows_nothing_of_its_options() -> None:
     assert (found["oauth2"]["providers"], found["authProviders"]) == ([], None)
 
 
-def test_a_provider_has_a_fresh_address_to_go_to() -> None:
+async def test_a_provider_has_a_fresh_address_to_go_to(site: Any) -> None:
+    async def offered(providers: list[Provider]) -> dict[str, Any]:
+        options = AuthOptions(oauth2=OAuth2(enabled=True, providers=providers))
+        collection = Collection(id="x", name="x", type="auth", options=options)
+        return auth_methods(collection, await site.services.auth.oauth2.methods(collection))
+
     providers = [
         Provider(name="github", clientId="id & more"),
         Provider(name="nothing", clientId="x"),
@@ -56,7 +61,7 @@ def test_a_provider_has_a_fresh_address_to_go_to() -> None:
         Provider(name="oidc", clientId="x", authURL="https://a.b/auth?tenant=1", pkce=False),
         Provider(name="notion", clientId="x"),
     ]
-    found = methods(oauth2=OAuth2(enabled=True, providers=providers))
+    found = await offered(providers)
     shown = {each["name"]: each for each in found["oauth2"]["providers"]}
     assert list(shown) == ["github", "apple", "oidc", "notion"]
     github = shown["github"]
@@ -83,7 +88,7 @@ def test_a_provider_has_a_fresh_address_to_go_to() -> None:
     ] * 3
     assert "scope=" not in shown["notion"]["authURL"]
     assert {each["logo"] for each in found["authProviders"]} == {""}
-    assert methods(oauth2=OAuth2(enabled=True, providers=providers))["oauth2"] != found["oauth2"]
+    assert (await offered(providers))["oauth2"] != found["oauth2"]
 
 
 @pytest.mark.parametrize(

@@ -370,6 +370,37 @@ async def test_a_provider_gets_its_secret_from_the_file_and_keeps_it_when_the_fi
     assert stored() == "two"
 
 
+async def test_a_secret_that_the_file_leaves_to_the_environment_is_taken_from_there_and_pulled_as_it_stands(
+    planner: Planner, collections: Collections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = dedent(
+        """
+        [[collections]]
+        name = "members"
+        type = "auth"
+
+        [collections.oauth2]
+        enabled = true
+
+        [[collections.oauth2.providers]]
+        name = "github"
+        clientId = "me"
+        clientSecret = "env:GITHUB_SECRET"  # in the vault
+        """
+    )
+    monkeypatch.delenv("GITHUB_SECRET", raising=False)
+    with pytest.raises(BadFile, match="GITHUB_SECRET is not set"):
+        await planner.apply(read(text))
+    monkeypatch.setenv("GITHUB_SECRET", "from the vault")
+    await planner.apply(read(text))
+    options = collections.view("members").options
+    assert options is not None
+    assert options.oauth2.providers[0].clientSecret == "from the vault"
+    assert (await planner.plan(read(text))).steps == ()
+    monkeypatch.delenv("GITHUB_SECRET")
+    assert text.strip() in pulled(text, collections.cache.current)
+
+
 async def test_system_fields_keep_their_data_when_the_file_does_not_mention_them(
     planner: Planner, db: Database
 ) -> None:

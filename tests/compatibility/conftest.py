@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 SCENARIOS = Path(__file__).parent / "scenarios"
 CLIENT_VERSION = "0.28.1"
 EVENT_SOURCE_VERSION = "4.1.0"  # Node has none of its own
+TUS_CLIENT_VERSION = "4.3.1"
 RUN_TIMEOUT_S = 180
 
 
@@ -67,7 +68,8 @@ def find_node() -> tuple[list[str], list[str]]:
 def javascript() -> Node:
     """Node with the official client, installed into `.cache` the first time."""
     node, npm = find_node()
-    folder = ROOT / ".cache" / "js-client" / f"{CLIENT_VERSION}-{EVENT_SOURCE_VERSION}"
+    versions = f"{CLIENT_VERSION}-{EVENT_SOURCE_VERSION}-{TUS_CLIENT_VERSION}"
+    folder = ROOT / ".cache" / "js-client" / versions
     folder.mkdir(parents=True, exist_ok=True)
     client = folder / "node_modules" / "pocketbase" / "dist" / "pocketbase.es.mjs"
     with (folder / "lock").open("w") as lock:
@@ -83,6 +85,7 @@ def javascript() -> Node:
                     str(folder),
                     f"pocketbase@{CLIENT_VERSION}",
                     f"eventsource@{EVENT_SOURCE_VERSION}",
+                    f"tus-js-client@{TUS_CLIENT_VERSION}",
                 ],
                 check=False,
                 capture_output=True,
@@ -155,7 +158,8 @@ def fresh_target(
     folder = tmp_path_factory.mktemp("fresh")
     with Served(folder, session_database_url("fresh")) as served:
         served.command("superuser", "upsert", EMAIL, PASSWORD)
-        yield Target(served.start(workers=2), EMAIL, PASSWORD)
+        url = served.start(workers=2)
+        yield Target(url, EMAIL, PASSWORD, (("GROUNDPLANE_OUTBOX", str(folder / "data" / "outbox")),))
 
 
 @pytest.fixture(scope="session")

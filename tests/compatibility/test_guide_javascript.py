@@ -14,6 +14,7 @@ BLOCK = re.compile(r"^```javascript\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ADDRESS = "http://127.0.0.1:8090"
 PRINTED = {
     "README.md": "Hello by Ann",
+    "docs/http-uploads.md": "big_picture",
     "docs/start.md": "1 Hello Ann",
 }
 
@@ -38,9 +39,10 @@ def test_the_script_of_the_guide_runs(guide: str, example_url: str, javascript: 
         .replace("'hello'", f"'hello-{len(guide)}'")
     )
     script = tmp_path / "guide.mjs"
-    script.write_text(
-        own.replace("from 'pocketbase'", f"from '{javascript.client.as_uri()}'"), encoding="utf-8"
-    )
+    tus = javascript.client.parents[2] / "tus-js-client" / "lib.esm" / "node" / "index.js"
+    for name, module in (("pocketbase", javascript.client), ("tus-js-client", tus)):
+        own = own.replace(f"from '{name}'", f"from '{module.as_uri()}'")
+    script.write_text(own, encoding="utf-8")
     done = subprocess.run(
         [*javascript.node, str(script)], check=False, capture_output=True, text=True, timeout=60
     )

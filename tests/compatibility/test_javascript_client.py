@@ -14,8 +14,9 @@ import pytest
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 NAME = re.compile(r"^scenario\('((?:[^'\\]|\\.)*)'", re.MULTILINE)
-NOT_SCENARIOS = {"harness.mjs"}
+NOT_SCENARIOS = {"harness.mjs", "resumable.mjs"}
 OVER_IMPORTED_DATA = {"imported.mjs"}
+WITH_A_PROVIDER = {"oauth.mjs"}
 
 
 def scenarios(*files: str) -> list[Any]:
@@ -30,7 +31,7 @@ def scenarios(*files: str) -> list[Any]:
     return found
 
 
-FRESH = {path.name for path in SCENARIOS.glob("*.mjs")} - NOT_SCENARIOS - OVER_IMPORTED_DATA
+FRESH = {path.name for path in SCENARIOS.glob("*.mjs")} - NOT_SCENARIOS - OVER_IMPORTED_DATA - WITH_A_PROVIDER
 
 
 @pytest.mark.parametrize(("file", "name"), scenarios(*FRESH))

@@ -12,7 +12,7 @@ import pytest
 from groundplane.db import lanes
 from groundplane.db.engine import Database
 from groundplane.db.failures import BadValue
-from groundplane.db.lanes import Lane, Shape
+from groundplane.db.lanes import DEPARTURE, Departed, Departure, Lane, Shape
 from groundplane.errors import Unavailable
 
 
@@ -152,6 +152,76 @@ async def test_a_cancelled_request_leaves_the_others_alone(small: Lane) -> None:
     asked[1].cancel()
     rows = await asyncio.gather(*asked, return_exceptions=True)
     assert [row[0] for row in rows if isinstance(row, asyncpg.Record)] == ["0", "2"]
+
+
+async def test_what_is_taken_back_is_not_asked_and_what_was_sent_goes_on(small: Lane) -> None:
+    shape = Shape("SELECT $1::text FROM pg_sleep(0.02)", 1)
+    asked = [(str(number), small.ask(shape, (str(number),))) for number in (0, 0, 1, 2)]
+    small.withdraw(shape, ("0",), asked[1][1])
+    small.withdraw(shape, ("1",), asked[2][1])
+    assert small.waiting == 2
+    await asyncio.sleep(0)  # now it is sent
+    small.withdraw(shape, ("2",), asked[3][1])
+    outcomes = await asyncio.gather(*(waiter for _, waiter in asked), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [asyncpg.Record, Departed, Departed, asyncpg.Record]
+    small.withdraw(shape, ("3",), asked[0][1])
+    assert small.waiting == 0
+
+
+async def test_only_the_task_of_a_request_leaves_with_its_client(small: Lane) -> None:
+    shape = Shape("SELECT $1::text", 1)
+    departure = Departure()
+
+    async def work() -> list[Any]:
+        departure.task = asyncio.current_task()
+        DEPARTURE.set(departure)
+        other = asyncio.create_task(small.row(shape, ("other",)))
+        own = small.row(shape, ("own",))
+        return await asyncio.gather(own_of(own), other, return_exceptions=True)
+
+    async def own_of(row: Any) -> Any:
+        departure.task = asyncio.current_task()
+        return await row
+
+    working = asyncio.create_task(work())
+    while departure.withdraw is None:  # noqa: ASYNC110  # only looking tells
+        await asyncio.sleep(0)
+    departure.leave()
+    own, other = await working
+    assert isinstance(own, Departed)
+    assert other[0] == "other"
+    departure.leave()  # nothing waits any more
+
+
+async def test_what_comes_while_its_shape_is_asked_for_goes_together(db: Database, database_url: str) -> None:
+    async def connect() -> asyncpg.Connection[asyncpg.Record]:
+        return await asyncpg.connect(database_url)
+
+    async def alone(sql: str, values: tuple[Any, ...]) -> asyncpg.Record | None:
+        return await db.fetchrow(sql, *values)
+
+    lane = Lane(connect, alone, size=2, patience_s=60)
+    shape = Shape("SELECT $1 || pg_current_xact_id()::text, pg_sleep(0.05)", 1)
+    first = lane.ask(shape, ("a",))
+    await asyncio.sleep(0)
+    late = [lane.ask(shape, (letter,)) for letter in "bcd"]
+    await asyncio.sleep(0)
+    assert lane.waiting == 3
+    rows = await asyncio.gather(first, *late)
+    assert len({row[0][1:] for row in rows[1:] if row is not None}) == 1
+    await lane.close()
+    lane = Lane(connect, alone, size=2, patience_s=0)
+    slow = Shape("SELECT pg_advisory_lock_shared(88) FROM (SELECT $1::text) x", 1)
+    async with db.transaction() as holding:
+        await holding.execute("SELECT pg_advisory_xact_lock(88)")
+        held = lane.ask(slow, ("a",))
+        await asyncio.sleep(0)
+        other = lane.ask(Shape("SELECT $1::text", 1), ("b",))
+        row = await other
+        assert row is not None
+        assert not held.done()
+    await held
+    await lane.close()
 
 
 async def test_the_queue_has_an_end(small: Lane, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from groundplane.db import write_lanes
 from groundplane.db.engine import Database
+from groundplane.db.lanes import Departed
 from groundplane.db.write_lanes import WriteLane, WriteShape
 from groundplane.errors import Unavailable
 
@@ -134,6 +135,25 @@ async def test_a_request_whose_client_has_gone_is_not_written(small: WriteLane, 
     rows = await asyncio.gather(*asked, return_exceptions=True)
     assert [row[0] for row in rows if isinstance(row, asyncpg.Record)] == ["new0", "new2"]
     assert await count(table, "id = 'new1'") == 0
+
+
+async def test_what_is_taken_back_is_not_written_and_what_was_sent_is(
+    small: WriteLane, table: Database
+) -> None:
+    add, insert = WriteShape(ADD), WriteShape(INSERT)
+    gone, stays = small.ask(add, ("id1", 1)), small.ask(add, ("id1", 10))
+    behind, new = small.ask(add, ("id1", 100)), small.ask(insert, ("new1", "x"))
+    small.withdraw(add, ("id1", 100), behind)  # it waits behind another write to its row
+    small.withdraw(add, ("id1", 1), gone)  # who waits behind this one moves up
+    small.withdraw(insert, ("new1", "x"), new)
+    assert small.waiting == 1
+    await asyncio.sleep(0)  # now it is sent
+    small.withdraw(add, ("id1", 10), stays)
+    outcomes = await asyncio.gather(gone, stays, behind, new, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [Departed, asyncpg.Record, Departed, Departed]
+    assert await count(table, "id = 'id1' AND n = 10") == 1
+    assert await count(table, "id = 'new1'") == 0
+    assert small.waiting == 0
 
 
 async def test_one_shape_does_not_starve_another(small: WriteLane) -> None:

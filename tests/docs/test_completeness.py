@@ -25,6 +25,10 @@ RECORD_ROUTES = {
     "POST /api/batch",
     "GET /api/realtime",
     "GET /api/realtime/ws",
+    "POST /api/files/uploads",
+    "HEAD /api/files/uploads/{token}",
+    "PATCH /api/files/uploads/{token}",
+    "DELETE /api/files/uploads/{token}",
 }
 
 

@@ -19,7 +19,7 @@ from groundplane.hooks.calls import KINDS, First, Hooks
 from groundplane.hooks.checks import SPECS, signature
 from groundplane.hooks.events import HealthCheck, RecordSaving
 from groundplane.hooks.implementation import Implementation, Surroundings
-from groundplane.hooks.loading import BUNDLED, Source, Status
+from groundplane.hooks.loading import ALWAYS_ON, BUNDLED, Source, Status
 from groundplane.hooks.manager import Plugins
 from groundplane.hooks.routes import PluginRequest, Route
 from groundplane.services import Services
@@ -151,7 +151,7 @@ def test_the_configuration_switches_plugins_off_and_bundled_ones_on(tmp_path: Pa
         config = Config(plugins_dir=str(folder), plugins=plugins)
         return {plugin.name: plugin.status for plugin in Plugins.of(config).all}
 
-    bundled = dict.fromkeys(BUNDLED, Status.DISABLED)
+    bundled = dict.fromkeys(BUNDLED, Status.DISABLED) | dict.fromkeys(ALWAYS_ON, Status.LOADED)
     assert statuses({}) == bundled | {"good": Status.LOADED}
     assert statuses(off) == bundled | {"good": Status.DISABLED}
     assert statuses(on)["history"] is Status.LOADED

@@ -220,6 +220,6 @@ def test_the_commands_of_plugins_and_about_them(tmp_path: Path) -> None:
     (tmp_path / "plugins" / "broken.py").write_text("API_VERSION = 7", encoding="utf-8")
     checked = groundplane("plugin", "check", cwd=tmp_path)
     assert checked.returncode == 1
-    assert "broken  broken    file       it was written for API version 7" in checked.stdout
+    assert "broken broken file it was written for API version 7" in " ".join(checked.stdout.split())
     assert "before    record_saving(event, services)" in groundplane("hooks", cwd=tmp_path).stdout
     assert groundplane("plugin", "new", "Bad Name", cwd=tmp_path).returncode == 1

@@ -72,6 +72,20 @@ async def test_every_collection_keeps_its_id_rules_fields_and_indexes(target: Ta
         ]
 
 
+async def test_whoever_listens_is_told_to_load_again_once_and_not_by_a_trial(
+    target: Target, folder: Path
+) -> None:
+    told: list[bool] = []
+
+    async def loaded() -> None:
+        told.append(target.db.in_transaction)
+
+    await import_pocketbase(PocketBaseOptions(folder=folder, dry_run=True), target._replace(loaded=loaded))
+    assert told == []
+    await import_pocketbase(PocketBaseOptions(folder=folder), target._replace(loaded=loaded))
+    assert told == [True]
+
+
 async def test_every_record_has_the_values_of_the_source_in_its_order(target: Target, folder: Path) -> None:
     report = await import_pocketbase(PocketBaseOptions(folder=folder), target)
     compared = 0

@@ -151,6 +151,11 @@ async def signed_in(app: PluginApp) -> int:
     return (await app.ask("POST", "/api/collections/users/auth-with-password", json=form)).status_code
 
 
+async def signed_out(app: PluginApp) -> int:
+    user = await app.as_user()
+    return (await app.ask("DELETE", "/api/collections/users/sessions/current", user=user)).status_code
+
+
 async def account_made(app: PluginApp) -> int:
     numbers = await app.services.db.fetchval('SELECT count(*) FROM "users"')
     form = {"email": f"u{numbers}@example.com", "password": PASSWORD, "passwordConfirm": PASSWORD}
@@ -233,6 +238,8 @@ TRIGGERS: dict[str, Callable[[PluginApp], Awaitable[int | None]]] = {
     "record_write_failed": refused,
     "auth_attempt": signed_in,
     "auth_succeeded": signed_in,
+    "session_created": signed_in,
+    "session_revoked": signed_out,
     "request_finished": listed,
     "realtime_connect": streamed,
     "realtime_subscribe": streamed,

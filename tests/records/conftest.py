@@ -16,6 +16,7 @@ from groundplane.context import SUPERUSERS, Caller, RequestInfo
 from groundplane.db.engine import Database
 from groundplane.errors import FieldError, GroundplaneError, Invalid
 from groundplane.files.local import LocalFiles
+from groundplane.files.removals import Removals
 from groundplane.files.service import Files
 from groundplane.records.service import Records
 from groundplane.records.values import Submitted
@@ -52,7 +53,8 @@ class Base:
         self.db = db
         self.folder = folder
         self.cache = SchemaCache()
-        self.records = Records(db, self.cache, Files(LocalFiles(folder)))
+        storage = LocalFiles(folder)
+        self.records = Records(db, self.cache, Files(storage, Removals(db, storage, self.cache)))
         self.collections = Collections(db, self.cache, delete_record=self.records.delete_internal)
 
     @property

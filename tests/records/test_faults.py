@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,6 +26,27 @@ from groundplane.records.shapes import SIGHTINGS
 from groundplane.records.values import Submitted
 
 Make = Callable[..., dict[str, Any]]
+Own = tuple[Base, EmbeddedPostgres, Callable[[], None]]
+
+
+class SmallDisk:
+    """A file system in memory that holds `size` bytes, for PostgreSQL's user."""
+
+    def __init__(self, folder: Path, size: str, owner: int) -> None:
+        self.folder = folder
+        options = f"size={size},uid={owner},gid={owner},mode=0700"
+        self._run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
+
+    def grow(self, size: str) -> None:
+        self._run("mount", "-o", f"remount,size={size}", str(self.folder))
+
+    def leave(self) -> None:
+        self._run("umount", "--lazy", str(self.folder))
+
+    def _run(self, *command: str) -> None:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise OSError(done.stderr)
 
 
 async def create(base: Base, values: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +155,7 @@ async def test_a_backend_killed_in_the_middle_leaves_no_half_truth(notes: Base) 
 
 
 @pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[tuple[Base, EmbeddedPostgres, Callable[[], None]]]:
+async def own(tmp_path: Path) -> AsyncIterator[Own]:
     """Records on a PostgreSQL of their own, with a way to end it at once."""
     folder = Path(tempfile.mkdtemp(prefix="groundplane-faults-"))
     folder.chmod(0o755)
@@ -155,9 +177,7 @@ async def own(tmp_path: Path) -> AsyncIterator[tuple[Base, EmbeddedPostgres, Cal
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def test_acknowledged_writes_survive_a_crash_under_load(
-    own: tuple[Base, EmbeddedPostgres, Callable[[], None]], field: Make
-) -> None:
+async def test_acknowledged_writes_survive_a_crash_under_load(own: Own, field: Make) -> None:
     base, server, end = own
     await make_notes(base, field)
     answered: dict[str, str] = {}
@@ -198,3 +218,63 @@ async def test_acknowledged_writes_survive_a_crash_under_load(
     written = await stored(base)
     assert {id: written.get(id) for id in answered} == answered
     assert (await base.view("notes", next(iter(answered)), GUEST))["title"]
+
+
+@pytest.fixture
+async def small(own: Own) -> AsyncIterator[SmallDisk]:
+    _, server, _ = own
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    owner = (server.folder / "data").stat().st_uid
+    folder = Path(tempfile.mkdtemp(prefix="groundplane-small-"))
+    try:
+        disk = SmallDisk(folder, "3m", owner)
+    except OSError as error:
+        folder.rmdir()
+        pytest.skip(f"needs the right to mount a small file system: {error}")
+    try:
+        yield disk
+    finally:
+        disk.leave()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_a_full_disk_refuses_clearly_and_loses_nothing(own: Own, small: SmallDisk, field: Make) -> None:
+    base, _, _ = own
+    await base.collection("notes", field("title"), field("text"))
+    for number in range(SIGHTINGS):
+        await create(base, {"title": f"first {number}"})
+    # Not a value of a client: the folder is our own.
+    await base.db.execute(f"CREATE TABLESPACE small LOCATION '{small.folder}'")
+    await base.db.execute('ALTER TABLE "notes" SET TABLESPACE small')
+    # What compresses would be stored in a fraction.
+    answered: dict[str, str] = {}
+
+    async def write(title: str) -> bool:
+        try:
+            made = await create(base, {"title": title, "text": os.urandom(1500).hex()})
+        except Unavailable:
+            return False
+        answered[made["id"]] = title
+        return True
+
+    async def until_refused(client: int) -> int:
+        for number in range(2000):
+            if not await write(f"{client}-{number}"):
+                return number
+        return 2000
+
+    counts = await asyncio.gather(*(until_refused(client) for client in range(8)))
+    assert max(counts) < 2000, "the disk has not become full"
+    # It stays readable, and every answer that was given is true.
+    written = await stored(base)
+    assert {id: written.get(id) for id in answered} == answered
+    assert (await base.view("notes", next(iter(answered)), GUEST))["title"]
+    small.grow("64m")
+    for number in range(50):
+        assert await write(f"later {number}")
+    written = await stored(base)
+    assert {id: written.get(id) for id in answered} == answered
+    assert len(written) == len(answered) + SIGHTINGS
+    await base.db.execute('DROP TABLE "notes"')
+    await base.db.execute("DROP TABLESPACE small")

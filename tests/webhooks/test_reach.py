@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from groundplane.webhooks.addresses import Reach, url_error
+from groundplane.outgoing.addresses import Reach, url_error
 from groundplane.webhooks.http import HttpSender
 from groundplane.webhooks.sender import MAX_ANSWER_BYTES, Message, NotSent
 

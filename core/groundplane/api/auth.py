@@ -24,7 +24,8 @@ def answer(outcome: SignIn | FirstFactor, ask: Exchange) -> Response[bytes]:
     """A sign-in, or the 401 that asks for a second factor (which is no error body and never cut down)."""
     if isinstance(outcome, FirstFactor):
         return to_response(json_reply({"mfaId": outcome.mfa_id}, 401))
-    body: dict[str, Any] = {"record": outcome.record, "token": outcome.token}
+    body: dict[str, Any] = {} if outcome.meta is None else {"meta": outcome.meta}
+    body |= {"record": outcome.record, "token": outcome.token}
     return to_response(json_reply(body, fields=ask.query.get("fields")))
 
 
@@ -32,7 +33,7 @@ def answer(outcome: SignIn | FirstFactor, ask: Exchange) -> Response[bytes]:
 async def list_auth_methods(request: AnyRequest) -> Response[bytes]:
     """Say how one can sign in to a collection."""
     ask = exchange(request)
-    methods = services_of(request).auth.methods(collection_of(ask))
+    methods = await services_of(request).auth.methods(collection_of(ask))
     return to_response(json_reply(methods, fields=ask.query.get("fields")))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from groundplane.api.exchange import Exchange, FormData, Reply
+from groundplane.api.key_scopes import check_action, check_items
 from groundplane.api.params import fields_param
 from groundplane.api.response import json_reply
 from groundplane.errors import Forbidden, Invalid, NotFound
@@ -26,8 +27,10 @@ async def handle_batch(exchange: Exchange, services: Services) -> Reply:
         raise Forbidden(NOT_ALLOWED)
     values, uploads = await read_form(exchange)
     items = read_batch(values, uploads, settings.max_requests)
+    check_items(exchange, services, items)
 
     async def admit(collection: Collection, action: str, method: str, path: str) -> None:
+        check_action(exchange, services, collection, action)
         await exchange.limits.check_action(exchange, collection, action, method=method, path=path)
 
     results = await run_batch(services.records, items, exchange.info(), admit, timeout_s=settings.timeout)

@@ -9,6 +9,7 @@ from groundplane.schema.cache import Schema
 
 BEARER = "bearer "
 NO_TOKEN = "The request requires valid record authorization token."  # noqa: S105  # a sentence, no secret
+NO_ACCOUNT = "A service key is no account."
 NOT_ALLOWED = "The authorized record is not allowed to perform this action."
 
 
@@ -37,8 +38,13 @@ def require_superuser(exchange: Exchange) -> Caller:
 
 
 def require_same_collection(exchange: Exchange, schema: Schema, name_or_id: str) -> Caller:
-    """Refuse callers from another collection than the one in the path; the message names the caller's own."""
+    """Refuse callers from another collection than the one in the path; the message names the caller's own.
+
+    What is asked here is about the caller's own account, which a service key does not have.
+    """
     caller = require_caller(exchange)
+    if caller.key:
+        raise Forbidden(NO_ACCOUNT)
     collection = schema.get(name_or_id)
     if collection is None or collection.id != caller.collection_id:
         raise Forbidden(f"The request requires auth record from {caller.collection_name} collection.")

@@ -10,13 +10,11 @@ from litestar.params import FromPath
 from groundplane.api.caller import require_superuser
 from groundplane.api.exchange import AnyRequest, Exchange, exchange, services_of
 from groundplane.api.response import NO_CONTENT, json_reply, to_response
-from groundplane.auth.providers import DEFAULTS
 from groundplane.collections.listing import PageRequest
 from groundplane.collections.service import BAD_SHAPE, BAD_TYPE_SHAPE
 from groundplane.errors import Invalid
 from groundplane.records.paging import list_request, page_of
 from groundplane.schema.collection import Collection
-from groundplane.schema.options import PROVIDER_NAMES
 from groundplane.schema.wire import collection_to_json
 
 
@@ -83,8 +81,8 @@ async def list_oauth2_providers(request: AnyRequest) -> Response[bytes]:
     """List the OAuth2 providers that a collection can be given."""
     ask = superuser_exchange(request)
     providers = [
-        {"name": name, "displayName": DEFAULTS[name].display_name, "logo": DEFAULTS[name].logo}
-        for name in PROVIDER_NAMES
+        {"name": each.name, "displayName": each.display_name, "logo": each.logo}
+        for each in services_of(request).auth.oauth2.providers.all
     ]
     return answer(providers, ask)
 

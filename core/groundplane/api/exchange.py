@@ -197,6 +197,16 @@ class Exchange:
             self._form = FormData(values, self._uploads)
         return self._form
 
+    async def texts(self) -> tuple[list[bodies.Pair], list[tuple[str, Upload]]]:
+        """The text parts of a browser's form, none of them inferred, and its files.
+
+        Raises Invalid for another content type, and TooLarge.
+        """
+        await self._read()
+        if self._pairs is None and self._json:
+            raise Invalid(UNSUPPORTED)
+        return self._pairs or [], self._uploads
+
     async def json_form(
         self,
         types: dict[str, type],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 RECORDS = "/api/collections/{collection}/records"
 RECORD = "/api/collections/{collection}/records/{id}"
+UPLOADS = "/api/files/uploads"
 TYPED = re.compile(r"\{(\w+):\w+\}")
 
 
@@ -42,6 +43,10 @@ def route_of(exchange: Exchange, services: Services) -> str:
             return RECORD
         case ("api", "batch" | "realtime") | ("api", "realtime", "ws"):
             return exchange.raw_path
+        case ("api", "files", "uploads"):
+            return UPLOADS
+        case ("api", "files", "uploads", _):
+            return f"{UPLOADS}/{{token}}"
         case ("api", "x", name, *rest):
             plugin = services.plugins.get(name)
             method = "GET" if exchange.method == "HEAD" else exchange.method

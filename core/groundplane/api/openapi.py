@@ -15,6 +15,9 @@ from groundplane.api.openapi_jobs import TAG as JOBS_TAG
 from groundplane.api.openapi_jobs import job_paths, job_schemas
 from groundplane.api.openapi_logs import TAG as LOGS_TAG
 from groundplane.api.openapi_logs import log_paths, log_schemas
+from groundplane.api.openapi_mails import mail_sign_in
+from groundplane.api.openapi_oauth import TAG as SIGN_IN_TAG
+from groundplane.api.openapi_oauth import oauth_paths, oauth_schemas, oauth_sign_in
 from groundplane.api.openapi_realtime import TAG as REALTIME_TAG
 from groundplane.api.openapi_realtime import realtime_paths
 from groundplane.api.openapi_records import CollectionPart
@@ -25,6 +28,10 @@ from groundplane.api.openapi_shared import (
     shared_responses,
     shared_schemas,
 )
+from groundplane.api.openapi_sign_in import TAG as KEYS_TAG
+from groundplane.api.openapi_sign_in import service_key_paths, service_key_schemas, sign_in_schemas
+from groundplane.api.openapi_uploads import TAG as UPLOADS_TAG
+from groundplane.api.openapi_uploads import upload_paths
 from groundplane.api.openapi_webhooks import TAG as WEBHOOKS_TAG
 from groundplane.api.openapi_webhooks import webhook_paths, webhook_schemas
 from groundplane.errors import NotFound
@@ -66,13 +73,14 @@ def build(schema: Schema, *, everything: bool) -> JSON:
     )
     described = {collection.id: collection.name for collection in chosen}
     parts = [CollectionPart(collection, everything=everything, described=described) for collection in chosen]
-    all_paths = paths() | realtime_paths()
-    schemas = shared_schemas()
+    all_paths = paths() | oauth_paths() | realtime_paths() | upload_paths()
+    schemas = shared_schemas() | oauth_schemas() | sign_in_schemas()
     if everything:
-        all_paths |= admin_paths() | job_paths() | log_paths() | webhook_paths()
+        all_paths |= admin_paths() | job_paths() | log_paths() | webhook_paths() | service_key_paths()
         schemas |= admin_schemas() | job_schemas() | log_schemas() | webhook_schemas()
+        schemas |= service_key_schemas()
     for part in parts:
-        all_paths |= part.paths()
+        all_paths |= part.paths() | oauth_sign_in(part) | mail_sign_in(part)
         schemas |= part.schemas()
     return {
         "openapi": "3.1.0",
@@ -84,7 +92,13 @@ def build(schema: Schema, *, everything: bool) -> JSON:
         },
         "servers": [{"url": "/"}],
         "tags": [part.tag() for part in parts]
-        + [*TAGS, REALTIME_TAG, *((*ADMIN_TAGS, JOBS_TAG, LOGS_TAG, WEBHOOKS_TAG) if everything else ())],
+        + [
+            *TAGS,
+            REALTIME_TAG,
+            SIGN_IN_TAG,
+            UPLOADS_TAG,
+            *((*ADMIN_TAGS, JOBS_TAG, LOGS_TAG, WEBHOOKS_TAG, KEYS_TAG) if everything else ()),
+        ],
         "paths": all_paths,
         "components": {
             "schemas": schemas,

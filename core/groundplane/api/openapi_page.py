@@ -130,7 +130,7 @@ class Reader:
         ]
         content = raw.get("requestBody", {}).get("content", {})
         body = ""
-        if content:
+        if "application/json" in content:  # other bodies are nothing but bytes
             widest = content.get("multipart/form-data") or content["application/json"]
             rows += self.body_rows(self.resolve(widest["schema"]))
             body = json.dumps(

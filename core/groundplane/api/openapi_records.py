@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from groundplane.api.openapi_fields import JSON, accepted, accepted_upload, shown
+from groundplane.api.openapi_sign_in import own_sign_in_paths
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.base import Field
 
@@ -191,7 +192,7 @@ class CollectionPart:
         if one:
             paths[self.path + "/{id}"] = one
         if self.collection.is_auth:
-            paths |= self.sign_in_paths()
+            paths |= self.sign_in_paths() | own_sign_in_paths(self.collection)
         return paths
 
     def many(self) -> JSON:

@@ -7,6 +7,7 @@ from typing import Any
 from groundplane.api.openapi_fields import JSON
 from groundplane.api.openapi_records import answer, errors, parameters, ref
 from groundplane.api.openapi_shared import query
+from groundplane.auth.trial_mails import PURPOSES
 
 SUPERUSERS_ONLY: list[JSON] = [{"token": []}]
 ANYONE: list[JSON] = [{}, {"token": []}]
@@ -100,6 +101,8 @@ def paths() -> dict[str, JSON]:
                     "200": {"description": "The bytes.", "content": {"*/*": {"schema": {}}}},
                     "206": {"description": "The bytes of a range.", "content": {"*/*": {"schema": {}}}},
                     "304": {"description": "Not changed."},
+                    "307": {"description": "Where the object store has it, if the server is configured so."},
+                    "412": {"description": "Changed since the date that was named."},
                     "416": {"description": "There is no such range in the file."},
                 }
                 | errors("400", "403", "404"),
@@ -306,6 +309,27 @@ def admin_paths() -> dict[str, JSON]:
                 requestBody=json_body(ref("AppleClientSecret")),
                 responses={"200": answer("The secret.", ref("AppleClientSecretAnswer"))}
                 | errors("400", "401", "403", "413"),
+            )
+        },
+        "/api/settings/test/email": {
+            "post": operation(
+                "settingsTestEmail",
+                "Settings",
+                "Send one of a collection's mails to try it out",
+                "await pb.settings.testEmail('users', 'you@example.com', 'verification')",
+                SUPERUSERS_ONLY,
+                requestBody=json_body(
+                    {
+                        "type": "object",
+                        "required": ["email", "template"],
+                        "properties": {
+                            "email": {"type": "string", "format": "email"},
+                            "template": {"type": "string", "enum": list(PURPOSES)},
+                            "collection": {"type": "string"},
+                        },
+                    }
+                ),
+                responses={"204": answer("It was handed over.")} | errors("400", "401", "403", "413"),
             )
         },
         "/api/settings/test/s3": {

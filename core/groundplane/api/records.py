@@ -189,10 +189,14 @@ def asker_of(authorization: str, services: Services, headers: Container[Any]) ->
 
     That are limits, the addresses of superusers, and plugins that know callers by one of the `headers`.
     """
+    return asker_for(token_of(authorization), services, headers)
+
+
+def asker_for(token: str, services: Services, headers: Container[Any]) -> Asker | None:
+    """`asker_of`, for a token that has been taken out of its header."""
     settings = services.settings.current
     if settings.rate_limits.enabled:
         return None
-    token = token_of(authorization)
     if not token:
         resolving = services.plugins.hooks.resolve_actor
         return None if resolving and resolving.wants(headers) else NOBODY

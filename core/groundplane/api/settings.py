@@ -10,13 +10,21 @@ from groundplane.api.caller import require_superuser
 from groundplane.api.exchange import AnyRequest, Exchange, exchange, services_of
 from groundplane.api.response import json_reply, to_response
 from groundplane.auth.apple import apple_client_secret
-from groundplane.errors import REQUIRED, Invalid
+from groundplane.auth.forms import email_error
+from groundplane.auth.trial_mails import PURPOSES, send_trial
+from groundplane.context import SUPERUSERS
+from groundplane.errors import REQUIRED, FieldError, Invalid
 from groundplane.files.s3 import try_out
 from groundplane.files.storage import StorageFailed
+from groundplane.mail.message import MailNotSent
 from groundplane.schema.limits import NOT_ALLOWED
 from groundplane.settings.service import NOT_LOADED
 from groundplane.settings.values import SettingsValues, to_json
 
+EMAIL_FAILED = "Failed to send the test email."
+BAD_COLLECTION = FieldError(
+    "validation_invalid_auth_collection", "Must be a valid auth collection id or name."
+)
 S3_FAILED = "Failed to test the S3 filesystem."
 APPLE_FORM: dict[str, type] = {
     "clientId": str,
@@ -72,6 +80,28 @@ async def test_s3(request: AnyRequest) -> None:
         raise Invalid(f"{S3_FAILED} Raw error: \n{problem}.") from problem
 
 
+@post("/test/email", status_code=204)
+async def test_email(request: AnyRequest) -> None:
+    """Send one of a collection's mails to an address, for a record that is not there."""
+    ask, services = exchange(request), services_of(request)
+    require_superuser(ask)
+    form = await ask.json_form({"email": str, "template": str, "collection": str}, EMAIL_FAILED)
+    collection = services.schema.current.get(form["collection"] or SUPERUSERS)
+    template = form["template"]
+    errors = {
+        "email": email_error(form["email"]),
+        "template": (None if template in PURPOSES else NOT_ALLOWED) if template else REQUIRED,
+        "collection": None if collection is not None and collection.is_auth else BAD_COLLECTION,
+    }
+    wrong = {name: error for name, error in errors.items() if error is not None}
+    if wrong or collection is None:
+        raise Invalid(EMAIL_FAILED, wrong)
+    try:
+        await send_trial(services.mails, collection, template, form["email"])
+    except MailNotSent as problem:
+        raise Invalid(f"{EMAIL_FAILED} Raw error: \n{problem}") from problem
+
+
 @post("/apple/generate-client-secret")
 async def generate_apple_client_secret(request: AnyRequest) -> Response[bytes]:
     """Sign the secret with which a collection signs its users in through Apple."""
@@ -83,5 +113,6 @@ async def generate_apple_client_secret(request: AnyRequest) -> Response[bytes]:
 
 
 router = Router(
-    "/api/settings", route_handlers=[change_settings, generate_apple_client_secret, test_s3, view_settings]
+    "/api/settings",
+    route_handlers=[change_settings, generate_apple_client_secret, test_email, test_s3, view_settings],
 )

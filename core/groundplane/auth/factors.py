@@ -22,6 +22,9 @@ BAD_SESSION = "Invalid MFA session."
 ENDED_SESSION = "Invalid or expired MFA session."
 SAME_METHOD = "A different authentication method is required."
 FAILED = "Failed to authenticate."
+# A mailed link proves what a mailed code proves, and a recovery code stands for the code generator.
+FAMILIES = {"magicLink": "otp", "recoveryCode": "totp"}
+DEFAULT_DURATION_S = 600  # where a collection that was something else before has none
 
 
 async def is_needed(
@@ -46,6 +49,12 @@ async def begin(db: Database, collection: Collection, record: Mapping[str, Any],
     return mfa_id
 
 
+async def owner(db: Database, mfa_id: str) -> tuple[str, str] | None:
+    """The ids of the collection and the record whose sign-in waits for a second factor; None for none."""
+    row = None if not mfa_id or "\x00" in mfa_id else await db.fetchrow(QUERIES["find_mfa"], mfa_id)
+    return None if row is None else (row["collectionRef"], row["recordRef"])
+
+
 async def complete(
     db: Database, collection: Collection, record: Mapping[str, Any], method: str, mfa_id: str
 ) -> None:
@@ -54,12 +63,13 @@ async def complete(
     if row is None:
         raise Invalid(ENDED_SESSION)
     duration_s = collection.options.mfa.duration if collection.options is not None else 0
+    duration_s = duration_s or DEFAULT_DURATION_S
     if row["created"] is None or now() - row["created"] > timedelta(seconds=duration_s):
         await db.execute(QUERIES["take_mfa"], mfa_id)
         raise Invalid(ENDED_SESSION)
     if (row["collectionRef"], row["recordRef"]) != (collection.id, record["id"]):
         raise Invalid(BAD_SESSION)
-    if row["method"] == method:
+    if FAMILIES.get(row["method"], row["method"]) == FAMILIES.get(method, method):
         raise Invalid(SAME_METHOD)
     if await db.fetchval(QUERIES["take_mfa"], mfa_id) is None:
         raise Invalid(ENDED_SESSION)

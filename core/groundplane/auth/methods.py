@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from groundplane.auth.providers import DEFAULTS
+from groundplane.auth.openid import nonce_of
+from groundplane.auth.providers import OAuthProvider, ProviderSettings
 from groundplane.schema.collection import Collection
-from groundplane.schema.options import AuthOptions, Provider
+from groundplane.schema.options import AuthOptions
 from groundplane.security.ids import secret
 
 STATE_LENGTH = 30
 VERIFIER_LENGTH = 43
 
 
-def auth_methods(collection: Collection) -> dict[str, Any]:
-    """The answer in the order of the wire; each call makes fresh states and verifiers."""
+def auth_methods(collection: Collection, providers: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The answer in the order of the wire; `providers` as `provider_method` makes them."""
     options = collection.options or AuthOptions()
     identity_fields = list(options.password_auth.identity_fields) if options.password_auth.enabled else []
-    providers: list[dict[str, Any]] = []
-    if options.oauth2.enabled:
-        providers = [
-            shown for each in options.oauth2.providers if (shown := provider_method(each)) is not None
-        ]
     return {
         "password": {"identityFields": identity_fields, "enabled": options.password_auth.enabled},
-        "oauth2": {"providers": providers, "enabled": options.oauth2.enabled},
+        "oauth2": {"providers": list(providers), "enabled": options.oauth2.enabled},
         "mfa": {
             "enabled": options.mfa.enabled,
             "duration": options.mfa.duration if options.mfa.enabled else 0,
@@ -42,34 +39,43 @@ def auth_methods(collection: Collection) -> dict[str, Any]:
         else None,
         "usernamePassword": "username" in identity_fields,
         "emailPassword": "email" in identity_fields,
+        **own_methods(options),
     }
 
 
-def provider_method(provider: Provider) -> dict[str, Any] | None:
-    """One provider with the address to send the user to; None for one that cannot be set up."""
-    default = DEFAULTS.get(provider.name)
-    if default is None:
-        return None
-    auth_url = provider.authURL or default.auth_url
-    pkce = default.pkce if provider.pkce is None else provider.pkce
+def own_methods(options: AuthOptions) -> dict[str, Any]:
+    """The methods that only we have, as far as the collection has them: clients of PocketBase see no others."""
+    found: dict[str, Any] = {}
+    if options.totp.enabled:
+        found["totp"] = {"enabled": True}
+    if options.passkeys.enabled:
+        found["passkeys"] = {"enabled": True}
+    if options.magic_link.enabled:
+        found["magicLink"] = {"enabled": True, "duration": options.magic_link.duration}
+    return found
+
+
+def provider_method(settings: ProviderSettings, known: OAuthProvider) -> dict[str, Any]:
+    """One provider with the address to send the user to; each call makes a fresh state and verifier."""
     state = secret(STATE_LENGTH)
-    verifier = secret(VERIFIER_LENGTH) if pkce else ""
-    challenge = s256(verifier) if pkce else ""
-    method = "S256" if pkce else ""
-    parameters = {"client_id": provider.clientId, "response_type": "code", "state": state}
-    if pkce:
+    verifier = secret(VERIFIER_LENGTH) if settings.pkce else ""
+    challenge = s256(verifier) if settings.pkce else ""
+    method = "S256" if settings.pkce else ""
+    parameters = {"client_id": settings.client_id, "response_type": "code", "state": state}
+    if settings.pkce:
         parameters |= {"code_challenge": challenge, "code_challenge_method": method}
-    if scopes := default.scopes_for(provider.extra or {}):
-        parameters["scope"] = " ".join(scopes)
-    if default.response_mode:
-        parameters["response_mode"] = default.response_mode
-    mark = "&" if "?" in auth_url else "?"
+    if settings.scopes:
+        parameters["scope"] = " ".join(settings.scopes)
+    if settings.nonce and verifier:
+        parameters["nonce"] = nonce_of(verifier)
+    parameters |= dict(settings.parameters)
+    mark = "&" if "?" in settings.auth_url else "?"
     # Clients append the address to come back to, so this must be the end.
-    url = f"{auth_url}{mark}{urlencode(sorted(parameters.items()))}&redirect_uri="
+    url = f"{settings.auth_url}{mark}{urlencode(sorted(parameters.items()))}&redirect_uri="
     return {
-        "name": provider.name,
-        "displayName": provider.displayName or default.display_name or provider.name,
-        "logo": default.logo,
+        "name": settings.name,
+        "displayName": settings.display_name,
+        "logo": known.logo,
         "state": state,
         "authURL": url,
         "authUrl": url,

@@ -26,6 +26,18 @@ def select_by_id(schema: Schema, collection: Collection) -> Shape:
     return shape
 
 
+def select_with_refusal(schema: Schema, collection: Collection) -> Shape:
+    """As `select_by_id`, then up to which expiry (Unix seconds) the tokens of mark $2 are refused, or NULL."""
+    shelf = schema.plans.setdefault(PLANS, {})
+    key = ("with_refusal", collection.id)
+    shape = shelf.get(key)
+    if not isinstance(shape, Shape):
+        refused = '(SELECT "until" FROM "_refused_tokens" WHERE "mark" = $2)'
+        text = f"SELECT {columns(collection)}, xmin, {refused} FROM {ident(collection.table)} WHERE id = $1"
+        shape = shelf[key] = Shape(text, 2)
+    return shape
+
+
 def select_by_identity(collection: Collection, field: Field, *, nocase: bool) -> str:
     """The record whose identity field equals $1; `nocase` folds ASCII letters, as its unique index does."""
     column = ident(field.column)
@@ -51,9 +63,19 @@ def replace_password(collection: Collection) -> str:
     return f"UPDATE {ident(collection.table)} SET password = $3 WHERE id = $1 AND password = $2"
 
 
+def lock_with_token_key(collection: Collection) -> str:
+    """The record with id $1 as long as its tokenKey is $2; nobody changes it until the transaction ends."""
+    return f'SELECT 1 FROM {ident(collection.table)} WHERE id = $1 AND "tokenKey" = $2 FOR UPDATE'
+
+
 def matches_condition(collection: Collection, condition: str, id_placeholder: str) -> str:
     """Whether the record with this id meets a compiled rule over the alias r."""
     return (
         f"SELECT EXISTS (SELECT 1 FROM {ident(collection.table)} AS r "
         f"WHERE r.id = {id_placeholder} AND ({condition}))"
     )
+
+
+def lock_record(collection: Collection) -> str:
+    """Keep others from changing the record with id $1 until the transaction ends."""
+    return f"SELECT 1 FROM {ident(collection.table)} WHERE id = $1 FOR NO KEY UPDATE"

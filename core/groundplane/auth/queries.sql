@@ -16,6 +16,11 @@ UPDATE "_authOrigins" SET "updated" = $4
  WHERE "collectionRef" = $1 AND "recordRef" = $2 AND "fingerprint" = $3
 RETURNING "id";
 
+-- name: is_new_origin
+-- Whether there are origins of a record, and this is none of them.
+SELECT count(*) > 0 AND count(*) FILTER (WHERE "fingerprint" = $3) = 0 FROM "_authOrigins"
+ WHERE "collectionRef" = $1 AND "recordRef" = $2;
+
 -- name: count_origins
 SELECT count(*) FROM "_authOrigins" WHERE "collectionRef" = $1 AND "recordRef" = $2;
 

@@ -1,29 +1,44 @@
-"""Signing in: who may, with what, and what they get. Read this first."""
+"""Signing in: who may, with what, and what they get. Read this first.
+
+Every method ends in `Auth.proven`: a method proves by its own means whose record it is, inside the hook
+`auth_attempt`, and hands the stored record over. From there all is one path (contract, auth §5): the superusers'
+addresses and the authRule, the second factor (a 401 with an id to come back with, or that id used up), the notice
+of a new location, the hook `auth_succeeded`, the session with its token, and the record as it sees itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import html
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from groundplane.auth import factors, origins
-from groundplane.auth.callers import Callers, issue
+from groundplane.auth.callers import Callers
+from groundplane.auth.forms import BAD_DATA, length_error
+from groundplane.auth.identities import find_by
+from groundplane.auth.mails import AccountMails
 from groundplane.auth.methods import auth_methods
-from groundplane.auth.queries import replace_password, select_by_identity, select_some_password
+from groundplane.auth.oauth2 import OAuth2
+from groundplane.auth.queries import replace_password, select_some_password
 from groundplane.auth.rules import BadRule, meets
+from groundplane.auth.sessions import IMPERSONATION, Sessions
+from groundplane.auth.totp import Totp
 from groundplane.context import Caller, RequestInfo
 from groundplane.db.engine import Database
-from groundplane.errors import REQUIRED, FieldError, Forbidden, GroundplaneError, Invalid, NotFound
+from groundplane.errors import FieldError, Forbidden, GroundplaneError, Invalid, NotFound
 from groundplane.hooks.calls import Hooks
 from groundplane.hooks.events import AuthAttempt, AuthSucceeded
+from groundplane.mail.message import MailNotSent
+from groundplane.outgoing.addresses import Reach
 from groundplane.schema.addresses import is_email
 from groundplane.schema.cache import SchemaCache
 from groundplane.schema.collection import Collection
-from groundplane.schema.fields.base import Field, Kind
-from groundplane.schema.indexes import is_single_unique, unique_nocase
+from groundplane.schema.indexes import is_single_unique
 from groundplane.security import passwords
 from groundplane.security.addresses import covers
 from groundplane.security.ids import LOWER_ALPHANUMERIC, RECORD_ID_LENGTH
@@ -34,19 +49,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What completes the sign-in of a record that has set up a code generator.
+STRONG = frozenset({"totp", "recoveryCode", "passkey"})
 NO_AUTH_COLLECTION = "Missing or invalid auth collection context."
 NO_OAUTH2 = "The collection is not configured to allow OAuth2 authentication."
 NO_OTP = "The collection is not configured to allow OTP authentication."
 NO_PASSWORDS = "The collection is not configured to allow password authentication."
 NOT_ADMITTED = "The request doesn't satisfy the collection requirements to authenticate."
-BAD_DATA = "An error occurred while validating the submitted data."
 FAILED = "Failed to authenticate."
 
 NOT_LISTED = FieldError("validation_in_invalid", "Must be a valid value.")
 TOO_SMALL = FieldError(
     "validation_min_greater_equal_than_required", "Must be no less than 0.", {"threshold": 0}
 )
-MAX_INPUT_BYTES = 255
+ALERT_S = 15.0  # that a sign-in waits for its notice
 
 
 class Broken(GroundplaneError):
@@ -56,29 +72,17 @@ class Broken(GroundplaneError):
 
 
 class SignIn(msgspec.Struct, frozen=True):
-    """The answer to a sign-in that went through, in the order of the wire."""
+    """The answer to a sign-in that went through; `meta` is what an OAuth2 provider said."""
 
     record: dict[str, Any]
     token: str
+    meta: dict[str, Any] | None = None
 
 
 class FirstFactor(msgspec.Struct, frozen=True):
     """A sign-in that needs a second method; the client sends the id with it."""
 
     mfa_id: str
-
-
-def length_error(text: str, *, required: bool = True) -> FieldError | None:
-    """Lengths of sign-in inputs are counted in bytes."""
-    if not text:
-        return REQUIRED if required else None
-    if len(text.encode("utf-8", "replace")) > MAX_INPUT_BYTES:
-        return FieldError(
-            "validation_length_out_of_range",
-            f"The length must be between 1 and {MAX_INPUT_BYTES}.",
-            {"max": MAX_INPUT_BYTES, "min": 1},
-        )
-    return None
 
 
 class Auth:
@@ -90,14 +94,23 @@ class Auth:
         schema: SchemaCache,
         settings: Settings,
         records: Records,
+        callers: Callers,
+        sessions: Sessions,
+        totp: Totp,
         hooks: Hooks | None = None,
+        reach: Reach = Reach(),  # noqa: B008  # frozen
+        mails: AccountMails | None = None,
     ) -> None:
         self._hooks = hooks or Hooks()
         self._db = db
         self._schema = schema
         self._settings = settings
         self._records = records
-        self.callers = Callers(db, schema)
+        self._sessions = sessions
+        self._totp = totp
+        self._mails = mails
+        self.callers = callers
+        self.oauth2 = OAuth2(db, records, self.callers, self._hooks, schema, reach)
 
     def collection(self, name_or_id: str) -> Collection:
         """Find an auth collection; raises NotFound."""
@@ -113,9 +126,10 @@ class Auth:
             raise NotFound()
         return record
 
-    def methods(self, name_or_id: str) -> dict[str, Any]:
+    async def methods(self, name_or_id: str) -> dict[str, Any]:
         """How one can sign in to a collection, as the wire shows it."""
-        return auth_methods(self.collection(name_or_id))
+        collection = self.collection(name_or_id)
+        return auth_methods(collection, await self.oauth2.methods(collection))
 
     def require_oauth2(self, name_or_id: str) -> Collection:
         """Find an auth collection that lets people in through providers."""
@@ -175,7 +189,25 @@ class Auth:
         if not await passwords.verify(password, record["password"]):
             raise Invalid(FAILED)
         await self._upgrade(collection, record, password)
-        return await self._sign_in(collection, record, "password", form["mfaId"], info, expand)
+        return await self.proven(collection, record, "password", form["mfaId"], info, expand)
+
+    async def with_oauth2(
+        self,
+        name_or_id: str,
+        form: Mapping[str, Any],
+        info: RequestInfo,
+        may_create: Callable[[], Awaitable[None]],
+        *,
+        expand: str = "",
+    ) -> SignIn | FirstFactor:
+        """Sign in with the code of another service; `form` and `may_create` as in `OAuth2.sign_in`."""
+        collection = self.require_oauth2(name_or_id)
+        event = AuthAttempt(collection, "oauth2", form["provider"], info)
+        async with self._hooks.auth_attempt(collection, event=event):
+            found = await self.oauth2.sign_in(collection, form, info, may_create)
+            # What was made or linked stays, also when this sign-in is refused or waits for a second factor.
+            outcome = await self.proven(collection, found.record, "oauth2", form["mfaId"], info, expand)
+        return msgspec.structs.replace(outcome, meta=found.meta) if isinstance(outcome, SignIn) else outcome
 
     async def refresh(
         self, name_or_id: str, caller: Caller, info: RequestInfo, *, expand: str = ""
@@ -189,8 +221,8 @@ class Auth:
 
     async def _refresh(self, name_or_id: str, caller: Caller, info: RequestInfo, expand: str) -> SignIn:
         collection = self.collection(name_or_id)
-        token = issue(collection, caller.record) if caller.refreshable else caller.token
         await self._admit(collection, caller.record, info)
+        token = await self._sessions.renew(collection, caller, info) if caller.refreshable else caller.token
         return await self._answer(collection, caller.record, token, info, expand)
 
     async def impersonate(
@@ -201,13 +233,24 @@ class Auth:
         record = await self.record(name_or_id, record_id)
         if duration_s < 0:
             raise Invalid(BAD_DATA, {"duration": TOO_SMALL})
-        token = issue(collection, record, duration_s=duration_s, refreshable=False)
         await self._admit(collection, record, info)
+        token = await self._sessions.begin(
+            collection, record, IMPERSONATION, info, duration_s=duration_s, refreshable=False
+        )
+        return await self._answer(collection, record, token, info, expand)
+
+    async def sign_out_others(
+        self, name_or_id: str, caller: Caller, info: RequestInfo, *, expand: str = ""
+    ) -> SignIn:
+        """End all sessions of a caller but this one, which gets another token."""
+        collection = self.collection(name_or_id)
+        await self._admit(collection, caller.record, info)
+        record, token = await self._sessions.end_others(collection, caller, info)
         return await self._answer(collection, record, token, info, expand)
 
     # The steps that every sign-in shares (contract, auth §5.1)
 
-    async def _sign_in(
+    async def proven(
         self,
         collection: Collection,
         record: Mapping[str, Any],
@@ -215,20 +258,49 @@ class Auth:
         mfa_id: str,
         info: RequestInfo,
         expand: str,
+        *,
+        is_enough: bool = False,
     ) -> SignIn | FirstFactor:
-        token = issue(collection, record)
+        """Sign in whoever has proven by `method` to be this record; `is_enough` when that was two factors."""
         await self._admit(collection, record, info)
-        if await factors.is_needed(self._db, self._schema.current, collection, record, info):
+        set_up = await self._totp.is_on(collection, record["id"])
+        needed = set_up or await factors.is_needed(self._db, self._schema.current, collection, record, info)
+        if needed and not is_enough:
             mfa_id = info.query.get("mfaId") or mfa_id
             if not mfa_id:
                 return FirstFactor(await factors.begin(self._db, collection, record, method))
+            if set_up and method not in STRONG:
+                # What the record's owner has set up is not got around by a mailed code.
+                raise Invalid(factors.SAME_METHOD)
             await factors.complete(self._db, collection, record, method, mfa_id)
-        if collection.options is not None and collection.options.auth_alert.enabled:
-            await origins.remember(self._db, collection, record, info)
+        await self._notice_origin(collection, record, info)
         if self._hooks.auth_succeeded:
             succeeded = AuthSucceeded(collection, method, dict(record), info)
             self._hooks.auth_succeeded(collection, event=succeeded)
+        token = await self._sessions.begin(collection, record, method, info)
         return await self._answer(collection, record, token, info, expand)
+
+    async def _notice_origin(
+        self, collection: Collection, record: Mapping[str, Any], info: RequestInfo
+    ) -> None:
+        """Write to whoever signs in from a new place, and remember the place; a failure stops nobody."""
+        options = collection.options
+        if options is None or not options.auth_alert.enabled:
+            return
+        if (
+            self._mails is not None
+            and record["email"]
+            and await origins.is_new(self._db, collection, record, info)
+        ):
+            template = options.auth_alert.email_template
+            told = {"{ALERT_INFO}": html.escape(origins.alert_info(info))}
+            try:
+                async with asyncio.timeout(ALERT_S):
+                    await self._mails.send("login-alert", collection, record, template, told, record["email"])
+            except (GroundplaneError, MailNotSent, TimeoutError) as error:
+                log.warning("The notice of a sign-in from a new location was not sent: %s", error)
+                return
+        await origins.remember(self._db, collection, record, info)
 
     async def _admit(self, collection: Collection, record: Mapping[str, Any], info: RequestInfo) -> None:
         """Apply the superusers' address list and the collection's authRule; raises Forbidden."""
@@ -274,20 +346,9 @@ class Auth:
             field = collection.field(name)
             if field is None or not is_single_unique(collection, name):
                 raise Broken()
-            if (record := await self._find_by(collection, field, identity)) is not None:
+            if (record := await find_by(self._db, collection, field, identity)) is not None:
                 return record
         return None
-
-    async def _find_by(self, collection: Collection, field: Field, identity: str) -> dict[str, Any] | None:
-        nocase = field.kind is Kind.TEXT and unique_nocase(collection, field.name)
-        value = identity if field.kind is Kind.TEXT else field.from_input(identity)
-        row = await self._db.fetchrow(select_by_identity(collection, field, nocase=nocase), value)
-        if row is None:
-            return None
-        return {
-            each.name: each.from_column(stored)
-            for each, stored in zip(collection.fields, row.values(), strict=True)
-        }
 
     async def _some_hash(self, collection: Collection, identity: str) -> str:
         """The hash of an existing record, "" when there is none.

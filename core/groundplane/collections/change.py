@@ -16,6 +16,7 @@ from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 from groundplane.schema.indexes import parse_index
 from groundplane.schema.sqlite import Untranslatable, translate_index
+from groundplane.security.encryption import Vault
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,9 @@ class SchemaChange:
     again by `finish`, which must be called once after the last step.
     """
 
-    def __init__(self, db: Database, schema: Schema) -> None:
+    def __init__(self, db: Database, schema: Schema, vault: Vault) -> None:
         self._db = db
+        self._vault = vault
         self.schema = schema
         self.changed = False
         self._down: dict[str, Definition] = {}
@@ -219,7 +221,7 @@ class SchemaChange:
     # Rows
 
     async def _save_row(self, new: Collection, old: Collection | None) -> None:
-        await self._db.execute(queries.INSERT if old is None else queries.UPDATE, *rows.to_row(new))
+        await self._db.execute(queries.INSERT if old is None else queries.UPDATE, *rows.to_row(new, self._vault))
 
     def _replace(self, new: Collection, old: Collection | None) -> None:
         kept = [new if old is not None and each.id == old.id else each for each in self.schema]

@@ -37,6 +37,7 @@ that is null, superusers only. Ids, secrets and the fields that every collection
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -75,10 +76,21 @@ FIELD_KEYS_OF_OURS = ("type", "renamed_from")
 FIELD_KEYS_LEFT_OUT = frozenset({"id", "name", "system", "collectionId"})
 FIRST_FIELD_KEYS = ("type", "collection", "required", "hidden")
 SECRETS = frozenset({"secret", "clientSecret"})
+FROM_ENVIRONMENT = "env:"
 
 
 class BadFile(Exception):
     """The file says something that cannot be; the message is one sentence with the place in it."""
+
+
+def from_environment(value: Any, where: str) -> Any:
+    """The value of a variable for `env:NAME`, anything else as it is; raises BadFile when it is not set."""
+    if not isinstance(value, str) or not value.startswith(FROM_ENVIRONMENT):
+        return value
+    name = value.removeprefix(FROM_ENVIRONMENT)
+    if name not in os.environ:
+        raise BadFile(f"{where}: the environment variable {name} is not set.")
+    return os.environ[name]
 
 
 class DeclaredField(msgspec.Struct, frozen=True):
@@ -258,7 +270,8 @@ def declaration(collection: Collection, schema: Schema) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": collection.name}
     if collection.type != "base":
         shown["type"] = collection.type
-    json, blank = collection_to_json(collection), collection_to_json(scaffold(collection.type))
+    json = collection_to_json(collection, all_options=True)
+    blank = collection_to_json(scaffold(collection.type), all_options=True)
     for rule in RULES:
         if json[rule] is not None:
             shown[rule] = json[rule]

@@ -63,7 +63,7 @@ async def _import(
         # Before the rest is saved, since a name may be used again.
         for collection in sorted(gone, key=lambda each: not each.is_view):
             await change.remove(collection)
-            await service.forget_after_commit(collection)
+            await service.forget_files(collection)
     for entry in sorted(wanted, key=order_of):
         entry.new, entry.derived = prepared(target, entry.new, entry.old)
         target = with_entries(target, [entry])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from groundplane.errors import FieldError
 from groundplane.schema import limits
@@ -10,13 +12,15 @@ from groundplane.schema.addresses import is_url
 from groundplane.schema.collection import Collection
 from groundplane.schema.indexes import is_single_unique
 from groundplane.schema.options import (
-    PROVIDER_NAMES,
     AuthOptions,
+    MagicLink,
     OAuth2,
+    Passkeys,
     PasswordAuth,
     Provider,
     Template,
     TokenOptions,
+    is_provider_name,
 )
 
 SHORTEST_DURATION_S = 10
@@ -25,6 +29,10 @@ LONGEST_TOKEN_S = 94_670_856  # three years
 SHORTEST_SECRET, LONGEST_SECRET = 30, 255
 SHORTEST_OTP = 4
 
+LONGEST_SITE = 253
+SITE = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+NO_DOMAIN = FieldError("validation_is_domain", "Must be a valid domain.")
 NO_URL = FieldError("validation_is_url", "Must be a valid URL.")
 NOT_ENOUGH_METHODS = FieldError(
     "validation_mfa_not_enough_auths", "MFA requires at least 2 auth methods to be enabled."
@@ -39,6 +47,8 @@ def option_errors(collection: Collection, options: AuthOptions) -> dict[str, Any
         "passwordAuth": password_errors(collection, options.password_auth),
         "mfa": mfa_errors(options),
         "otp": otp_errors(options),
+        "passkeys": passkey_errors(options.passkeys),
+        "magicLink": magic_link_errors(options.magic_link),
         "authToken": token_errors(options.auth_token),
         "passwordResetToken": token_errors(options.password_reset_token),
         "emailChangeToken": token_errors(options.email_change_token),
@@ -90,7 +100,7 @@ def oauth2_errors(oauth2: OAuth2) -> dict[str, Any]:
 
 def provider_errors(provider: Provider) -> dict[str, Any]:
     name = limits.required(provider.name)
-    if name is None and provider.name not in PROVIDER_NAMES:
+    if name is None and not is_provider_name(provider.name):
         message = f"Invalid or missing provider with name {provider.name}."
         name = FieldError("validation_missing_provider", message, {"name": provider.name})
     return limits.only_errors(
@@ -130,7 +140,13 @@ def mfa_errors(options: AuthOptions) -> dict[str, Any]:
     mfa = options.mfa
     if not mfa.enabled:
         return {}
-    methods = (options.password_auth.enabled, options.oauth2.enabled, options.otp.enabled)
+    methods = (
+        options.password_auth.enabled,
+        options.oauth2.enabled,
+        options.otp.enabled or options.magic_link.enabled,  # both prove the same mailbox
+        options.totp.enabled,
+        options.passkeys.enabled,
+    )
     return limits.only_errors(
         {
             "enabled": NOT_ENOUGH_METHODS if sum(methods) < 2 else None,
@@ -151,4 +167,48 @@ def otp_errors(options: AuthOptions) -> dict[str, Any]:
                 "length": limits.required(otp.length) or limits.at_least(otp.length, SHORTEST_OTP),
             }
         )
+    return errors
+
+
+def passkey_errors(passkeys: Passkeys) -> dict[str, Any]:
+    """Check the site's name and the pages that may use its passkeys; pages without TLS only on this machine."""
+    name = passkeys.rpId
+    wrong = [origin for origin in passkeys.origins if not is_origin(origin, name)]
+    return limits.only_errors(
+        {
+            "rpId": NO_DOMAIN if name and not is_site(name) else None,
+            "origins": NO_URL if wrong else None,
+        }
+    )
+
+
+def is_site(name: str) -> bool:
+    return SITE.fullmatch(name) is not None and len(name) <= LONGEST_SITE
+
+
+def is_origin(origin: str, site: str) -> bool:
+    """Whether it is an address without a path, on the site or below it."""
+    try:
+        parts = urlsplit(origin)
+        host = parts.hostname or ""
+        spelled = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        return False
+    if spelled != origin or not is_site(host):
+        return False
+    if parts.scheme != "https" and not (parts.scheme == "http" and host == "localhost"):
+        return False
+    return not site or host == site or host.endswith(f".{site}")
+
+
+def magic_link_errors(link: MagicLink) -> dict[str, Any]:
+    if not link.enabled:
+        return {}
+    errors: dict[str, Any] = nested("emailTemplate", template_errors(link.email_template))
+    errors |= limits.only_errors(
+        {
+            "duration": limits.required(link.duration)
+            or limits.between(link.duration, SHORTEST_DURATION_S, LONGEST_FLOW_S)
+        }
+    )
     return errors

@@ -144,12 +144,14 @@ class Planner:
             final = Schema((each for each in final if each.id not in gone), final.version)
             steps += await self._webhooks.steps(declared.webhooks, final, exclusive=declared.exclusive)
         work.plan = Plan(tuple(steps))
-        if steps and self._collections.hooks.plan_check:
-            work.plan = await self._checked(work.plan)
+        if steps:
+            work.plan = await self.checked(work.plan)
         return work
 
-    async def _checked(self, plan: Plan) -> Plan:
+    async def checked(self, plan: Plan) -> Plan:
         """Ask plugins what they think of a plan; one that fails is a problem too."""
+        if not self._collections.hooks.plan_check:
+            return plan
         event = PlanCheck(plan, [])
         try:
             await self._collections.hooks.plan_check(event=event)
@@ -207,7 +209,7 @@ class Planner:
         if not safe_only:
             for collection in sorted(work.gone, key=lambda each: not each.is_view):
                 await change.remove(collection)
-                await self._collections.forget_after_commit(collection)
+                await self._collections.forget_files(collection)
         for target in work.targets:
             if safe_only and target.old is not None:
                 await tame(self._db, target)

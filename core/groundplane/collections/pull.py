@@ -13,6 +13,7 @@ from tomlkit.items import AoT, Comment, InlineTable, Item, Key, Table, Whitespac
 from groundplane.collections.file import (
     AUTH_KEYS,
     COLLECTION_KEYS,
+    FROM_ENVIRONMENT,
     BadFile,
     Declared,
     declaration,
@@ -83,8 +84,10 @@ def bring_up_to_date(entries: AoT, declared: Declared, schema: Schema) -> None:
 
 def meaning(entry: Table, schema: Schema) -> dict[str, Any]:
     """What an entry of the file amounts to; {} when it could not be applied, so that all of it is rewritten."""
+    raw: dict[str, Any] = entry.unwrap()
+    leave_environment(raw)
     try:
-        declared = read_document({"collections": [entry.unwrap()]})
+        declared = read_document({"collections": [raw]})
         targets = find_targets(declared, schema)
     except BadFile:
         return {}
@@ -92,6 +95,15 @@ def meaning(entry: Table, schema: Schema) -> dict[str, Any]:
         [*(each for each in schema if each.id != targets[0].new.id), targets[0].new], schema.version
     )
     return declaration(targets[0].new, final)
+
+
+def leave_environment(raw: Mapping[str, Any]) -> None:
+    """Put words in place of secrets that the environment holds: who pulls need not have them."""
+    oauth2 = raw.get("oauth2")
+    providers = oauth2.get("providers") if isinstance(oauth2, dict) else None
+    for each in providers if isinstance(providers, list) else ():
+        if isinstance(each, dict) and str(each.get("clientSecret", "")).startswith(FROM_ENVIRONMENT):
+            each["clientSecret"] = "in the environment"
 
 
 def update_entry(entry: Table, wanted: Mapping[str, Any], present: Mapping[str, Any]) -> None:

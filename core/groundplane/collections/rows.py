@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,13 +11,19 @@ from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
 from groundplane.schema.fields.registry import make_field
 from groundplane.schema.options import AuthOptions
+from groundplane.security.encryption import Vault
 
 
-def to_row(collection: Collection) -> tuple[object, ...]:
-    """The values in the order of `queries.COLUMNS`; options include the secrets."""
+def vault_for(encryption_key: str) -> Vault:
+    """What seals the client secrets of OAuth2 providers; without a key they are stored as they are."""
+    return Vault(encryption_key, "secrets of OAuth2 providers")
+
+
+def to_row(collection: Collection, vault: Vault) -> tuple[object, ...]:
+    """The values in the order of `queries.COLUMNS`; options include the secrets, those of providers sealed."""
     options: object = {}
     if collection.options is not None:
-        options = collection.options
+        options = with_secrets(collection.options, vault.seal)
     elif collection.is_view:
         options = {"viewQuery": collection.view_query}
     return (
@@ -38,7 +44,8 @@ def to_row(collection: Collection) -> tuple[object, ...]:
     )
 
 
-def from_row(row: Mapping[str, Any]) -> Collection:
+def from_row(row: Mapping[str, Any], vault: Vault) -> Collection:
+    """The collection of a row; raises BadKey when its secrets were sealed with another key."""
     options = row["options"]
     kind = row["type"]
     return Collection(
@@ -54,17 +61,27 @@ def from_row(row: Mapping[str, Any]) -> Collection:
         delete_rule=row["deleteRule"],
         system=row["system"],
         view_query=msgspec.json.decode(options).get("viewQuery", "") if kind == "view" else "",
-        options=msgspec.json.decode(options, type=AuthOptions) if kind == "auth" else None,
+        options=with_secrets(msgspec.json.decode(options, type=AuthOptions), vault.open)
+        if kind == "auth"
+        else None,
         created=row["created"],
         updated=row["updated"],
     )
 
 
-def to_schema(rows: Iterable[Mapping[str, Any]]) -> Schema:
+def with_secrets(options: AuthOptions, change: Callable[[str], str]) -> AuthOptions:
+    """The same options, with the client secrets of their providers as `change` makes them."""
+    providers = [
+        msgspec.structs.replace(each, clientSecret=change(each.clientSecret)) for each in options.oauth2.providers
+    ]
+    return msgspec.structs.replace(options, oauth2=msgspec.structs.replace(options.oauth2, providers=providers))
+
+
+def to_schema(rows: Iterable[Mapping[str, Any]], vault: Vault) -> Schema:
     """The snapshot that `queries.LOAD` read; version 0 when nothing was ever saved."""
     rows = list(rows)
     version = int(rows[0]["version"] or 0) if rows else 0
-    return Schema(map(from_row, rows), version)
+    return Schema((from_row(row, vault) for row in rows), version)
 
 
 def _json(value: object) -> str:

@@ -65,7 +65,8 @@ class Collections:
 
     `announce` returns when every live process has loaded the version it is given (they call `refresh`).
     `delete_record` deletes one record with its cascades, inside the open transaction.
-    `renamed` runs inside the transaction with the old and the new name; `deleted` after the commit.
+    `renamed` runs inside the transaction with the old and the new name, `deleted` with the collection.
+    Client secrets of OAuth2 providers are stored sealed when there is an `encryption_key` (32 bytes).
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Collections:
         renamed: Renamed | None = None,
         deleted: Deleted | None = None,
         hooks: Hooks | None = None,
+        encryption_key: str = "",
     ) -> None:
         self.db = db
+        self.vault = rows.vault_for(encryption_key)
         self.cache = cache
         self.announce = announce
         self.delete_record = delete_record
@@ -105,7 +108,7 @@ class Collections:
             self.cache.replace(await self._read())
 
     async def _read(self) -> Schema:
-        return rows.to_schema([dict(row) for row in await self.db.fetch(queries.LOAD)])
+        return rows.to_schema([dict(row) for row in await self.db.fetch(queries.LOAD)], self.vault)
 
     async def _install(self, change: SchemaChange) -> None:
         is_fresh = not change.schema.collections
@@ -136,7 +139,7 @@ class Collections:
             await self.db.execute(queries.LOCK)
             await self.db.execute(queries.limits(LOCK_TIMEOUT_S, CHANGE_TIMEOUT_S))
             before = await self._current()
-            change = SchemaChange(self.db, before)
+            change = SchemaChange(self.db, before, self.vault)
             answer = await work(change)
             await change.finish()
             if change.changed:
@@ -199,7 +202,7 @@ class Collections:
                 new = collection_from_json(raw, base=None, schema=change.schema)
             except BadShape:
                 raise Invalid(BAD_SHAPE) from None
-            return await self._put_checked(change, new, None, "Failed to create collection.")
+            return await self.put_checked(change, new, None, "Failed to create collection.")
 
         async with raw_errors("Failed to create collection."):
             return await self.change(work)
@@ -220,14 +223,15 @@ class Collections:
                 raise Invalid(BAD_SHAPE) from None
             if new.id != old.id:
                 raise Invalid("Failed to update collection. Raw error: \nthe collection id cannot be changed")
-            return await self._put_checked(change, new, old, "Failed to update collection.")
+            return await self.put_checked(change, new, old, "Failed to update collection.")
 
         async with raw_errors("Failed to update collection."):
             return await self.change(work)
 
-    async def _put_checked(
+    async def put_checked(
         self, change: SchemaChange, new: Collection, old: Collection | None, failed: str
     ) -> Collection:
+        """Create a collection or turn `old` into `new` in an open change; raises Invalid with the message."""
         # The dates are the server's, whatever was submitted.
         new, derived = prepared(change.schema, new.replaced(created=None), old)
         errors = await find_errors(self.db, change.schema, new, old, derived)
@@ -267,15 +271,15 @@ class Collections:
                 raise
             except (BadView, GroundplaneError) as error:
                 raise failed from error
-            await self.forget_after_commit(collection)
+            await self.forget_files(collection)
             return collection
 
         await self.change(work)
 
-    async def forget_after_commit(self, collection: Collection) -> None:
-        """Have the files of a deleted collection removed once that is certain."""
+    async def forget_files(self, collection: Collection) -> None:
+        """Have the files of a deleted collection removed, with the commit."""
         if self.deleted is not None:
-            await self.db.after_commit(partial(self.deleted, collection))
+            await self.deleted(collection)
 
     async def truncate(self, name: str) -> None:
         """Delete every record one by one, with cascades and events, all or none; raises NotFound and Invalid."""

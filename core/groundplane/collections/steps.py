@@ -26,6 +26,7 @@ class Step(msgspec.Struct, frozen=True):
     Kinds: create_collection rename_collection delete_collection change_view add_field rename_field
     change_field change_field_type drop_field reorder_fields add_index drop_index change_rules
     change_options change_settings create_webhook change_webhook delete_webhook repair.
+    `field` is the field, as it is stored, that loses something.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Step(msgspec.Struct, frozen=True):
     rows: int = 0
     destructive: bool = False
     loses: str = ""
+    field: str = ""
 
     @property
     def text(self) -> str:
@@ -110,7 +112,7 @@ async def field_steps(db: Database, target: Target, columns: Mapping[str, Column
             sql = (f"ALTER TABLE {table} DROP COLUMN {ident(field.column)}",)
             rows = await count_used(db, old, field, columns)
             sentence = f"Drop field {new.name}.{field.name}."
-            steps.append(Step("drop_field", new.name, sentence, sql, rows, rows > 0, "its value"))
+            steps.append(Step("drop_field", new.name, sentence, sql, rows, rows > 0, "its value", field.name))
     for pair in pairs:
         steps += await pair_steps(db, target, pair, columns)
     known = {pair.new.id for pair in pairs}
@@ -151,14 +153,16 @@ async def pair_steps(
         else:
             sql_lines = tuple(ddl.retype(table, pair)) if ddl.is_retyped(pair) else ()
             loses = "a value that does not fit the new type"
-        steps.append(Step("change_field_type", new.name, sentence, sql_lines, rows, rows > 0, loses))
+        step = Step("change_field_type", new.name, sentence, sql_lines, rows, rows > 0, loses, pair.old.name)
+        steps.append(step)
         return steps
     changes = option_changes(pair.old, pair.new)
     if changes:
         sql_lines = tuple(ddl.retype(table, pair)) if ddl.is_retyped(pair) else ()
         sentence = f"Change field {name}: {', '.join(changes)}."
         loses = "all but the last of several values"
-        steps.append(Step("change_field", new.name, sentence, sql_lines, rows, rows > 0, loses))
+        step = Step("change_field", new.name, sentence, sql_lines, rows, rows > 0, loses, pair.old.name)
+        steps.append(step)
     return steps
 
 
@@ -266,7 +270,8 @@ def option_steps(old: Collection, new: Collection) -> list[Step]:
     """Changed options of an auth collection, by name only: their values may be secret."""
     if old.options is None or new.options is None:
         return []
-    before, after = collection_to_json(old, secrets=True), collection_to_json(new, secrets=True)
+    before = collection_to_json(old, secrets=True, all_options=True)
+    after = collection_to_json(new, secrets=True, all_options=True)
     known = set(collection_to_json(old.replaced(options=None)))
     changed = [key for key in after if key not in known and before.get(key) != after[key]]
     steps = []

@@ -7,7 +7,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from groundplane.collections.file import BadFile, Declared, DeclaredCollection, DeclaredField, unknown
+from groundplane.collections.file import (
+    BadFile,
+    Declared,
+    DeclaredCollection,
+    DeclaredField,
+    from_environment,
+    unknown,
+)
 from groundplane.collections.importing import plain_errors
 from groundplane.collections.submitted import prepared, static_errors
 from groundplane.collections.views import Derived
@@ -100,11 +107,13 @@ def find_target(
     each: DeclaredCollection, old: Collection | None, schema: Schema, names: Mapping[str, str]
 ) -> Target:
     where = f"Collection {each.name}"
-    blank = collection_to_json(scaffold(each.type))
+    blank = collection_to_json(scaffold(each.type), all_options=True)
     raw: dict[str, Any] = {
         key: blank[key] for key in blank if key not in ("id", "fields", "created", "updated", "system")
     }
     raw = merge(raw, each.options) | {"name": each.name, "type": each.type}
+    if "oauth2" in each.options:
+        raw["oauth2"] = with_secrets(raw["oauth2"], where)
     raw["id"] = names[each.name.lower()]
     for rule in RULES:
         raw[rule] = each.options.get(rule)
@@ -117,6 +126,20 @@ def find_target(
     except BadShape as error:
         raise BadFile(f"{where}: {error}") from None
     return Target(new, old, carried)
+
+
+def with_secrets(oauth2: Any, where: str) -> Any:
+    """The options of OAuth2 with the client secrets that the file leaves to the environment."""
+    providers = oauth2.get("providers") if isinstance(oauth2, Mapping) else None
+    if not isinstance(providers, list):
+        return oauth2
+    filled = [
+        {**each, "clientSecret": from_environment(each["clientSecret"], where)}
+        if isinstance(each, Mapping) and "clientSecret" in each
+        else each
+        for each in providers
+    ]
+    return {**oauth2, "providers": filled}
 
 
 def find_fields(

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 )
+OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+ConnectAs: TypeAlias = Callable[[str, str, Mapping[str, str]], Awaitable[OwnConnection]]
 AfterCommit: TypeAlias = Callable[[], Awaitable[None]]
 Answer = TypeVar("Answer")
 
@@ -78,12 +80,14 @@ class Database:
         own_settings: str = "",
         lane_settings: str = "",
         connect_directly: Connect | None = None,
+        connect_as: ConnectAs | None = None,
     ) -> None:
         """With a pooler, `own_settings` and `lane_settings` are the statements that set ours in a transaction."""
         self.engine = engine
         self._acquire_timeout_s = acquire_timeout_s
         self._own_settings = own_settings
         self._connect_directly = connect_directly
+        self._connect_as = connect_as
         opening = f"BEGIN; {lane_settings}" if lane_settings else ""
         # Reads outside of transactions. Pages have a lane of their own: they take much longer than one row.
         self.rows = Lane(connect_lane, self._alone, size=lanes.rows, opening=opening)
@@ -156,6 +160,16 @@ class Database:
             with ours(connecting=True):
                 return await asyncpg.connect(direct_url, server_settings=names | settings, timeout=10)
 
+        async def connect_as(user: str, password: str, settings: Mapping[str, str]) -> OwnConnection:
+            return await asyncpg.connect(
+                direct_url or url,
+                user=user,
+                password=password,
+                server_settings=names | dict(settings),
+                timeout=10,
+                **UNPREPARED,
+            )
+
         database = cls(
             engine,
             connect_lane,
@@ -164,6 +178,7 @@ class Database:
             own_settings=local(settings) if pooled else "",
             lane_settings=local(lane_settings) if pooled else "",
             connect_directly=connect_directly if pooled else None,
+            connect_as=connect_as,
         )
         version = int(await database.fetchval("SELECT current_setting('server_version_num')")) // 10000
         if version < OLDEST_VERSION:
@@ -245,6 +260,15 @@ class Database:
                 yield own
         finally:
             own.terminate()
+
+    async def connect_as(self, user: str, password: str, settings: Mapping[str, str]) -> OwnConnection:
+        """Open a connection beside the pool for another role of the server; the driver's errors come out as they are.
+
+        Whoever asks closes it. `settings` are those of the session.
+        """
+        if self._connect_as is None:
+            raise Unavailable
+        return await self._connect_as(user, password, settings)
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         async with self.connection() as connection:

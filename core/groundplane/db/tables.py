@@ -252,20 +252,231 @@ class EventInterest(Table, tablename="_event_interest"):
     deep = Boolean()
 
 
+class FileRemovals(Table, tablename="_file_removals"):
+    """Files that no record names, or that none may come to name; `record` "" is a whole collection."""
+
+    id = Text(primary_key=True)
+    collection = Text()
+    record = Text()
+    names = Array(Text())
+    is_upload = Boolean()
+    due = Timestamptz()
+    attempts = Integer()
+    error = Text()
+    created = Timestamptz()
+
+
+class FileUsage(Table, tablename="_file_usage"):
+    """How many files each collection has, as of the last count; the one without a name says how long it took."""
+
+    collection = Text(primary_key=True)
+    files = BigInt()
+    bytes = BigInt()
+    thumbs = BigInt()
+    thumb_bytes = BigInt()
+    measured = Timestamptz()
+    took_s = DoublePrecision()
+
+
+class Sessions(Table, tablename="_sessions"):
+    """Who signed in, how and from where, until their tokens expire; `signed_by` names the key without being it."""
+
+    id = Text(primary_key=True)
+    collection = Text()
+    record = Text()
+    signed_by = Text()
+    method = Text()
+    ip = Text()
+    agent = Text()
+    created = Timestamptz()
+    used = Timestamptz()
+    expires = Timestamptz()
+    ended = Timestamptz(null=True)
+
+
+class SessionTokens(Table, tablename="_session_tokens"):
+    """The tokens of a session: the sign-in's and those of its refreshes; `mark` names one without being it."""
+
+    mark = Text(primary_key=True)
+    session = Text()
+    expires = Timestamptz()
+
+
+class RefusedTokens(Table, tablename="_refused_tokens"):
+    """Tokens of sessions that somebody has ended: those of this mark that expire up to `until` (Unix seconds)."""
+
+    mark = Text(primary_key=True)
+    until = DoublePrecision()
+    expires = Timestamptz()
+
+
+class Totp(Table, tablename="_totp"):
+    """The secrets that records share with code generators; one that is not confirmed does not count yet."""
+
+    collection = Text(primary_key=True)
+    record = Text()
+    secret = Text()
+    confirmed = Timestamptz(null=True)
+    last_step = BigInt()
+    created = Timestamptz()
+
+
+class RecoveryCodes(Table, tablename="_recovery_codes"):
+    """What replaces a lost code generator, once each."""
+
+    collection = Text(primary_key=True)
+    record = Text()
+    hash = Text()
+    created = Timestamptz()
+
+
+class FactorAttempts(Table, tablename="_factor_attempts"):
+    """How often codes were tried for a record in the current window."""
+
+    collection = Text(primary_key=True)
+    record = Text()
+    started = Timestamptz()
+    used = Integer()
+
+
+class Passkeys(Table, tablename="_passkeys"):
+    """The public halves of passkeys."""
+
+    id = Text(primary_key=True)
+    collection = Text()
+    record = Text()
+    credential = Text()
+    public_key = Bytea()
+    sign_count = BigInt()
+    name = Text()
+    model = Text()
+    transports = Array(Text())
+    synced = Boolean()
+    created = Timestamptz()
+    used = Timestamptz(null=True)
+
+
+class PasskeyChallenges(Table, tablename="_passkey_challenges"):
+    """What an authenticator is to sign, once, within minutes."""
+
+    id = Text(primary_key=True)
+    purpose = Text()
+    collection = Text()
+    record = Text()
+    challenge = Bytea()
+    expires = Timestamptz()
+
+
+class MagicLinks(Table, tablename="_magic_links"):
+    """Mailed links that sign in, once; `browser` is the hash of what only the asking browser knows, or ""."""
+
+    hash = Text(primary_key=True)
+    collection = Text()
+    record = Text()
+    signed_by = Text()
+    email = Text()
+    browser = Text()
+    created = Timestamptz()
+    expires = Timestamptz()
+
+
+class ServiceKeys(Table, tablename="_service_keys"):
+    """Keys of programs; `hash` is of the key, `hint` is how it begins, `previous` one that was just replaced."""
+
+    id = Text(primary_key=True)
+    name = Text()
+    hash = Text()
+    hint = Text()
+    collection = Text()
+    record = Text()
+    access = Text()
+    scopes = JSON()
+    previous = Text()
+    previous_until = Timestamptz(null=True)
+    expires = Timestamptz(null=True)
+    used = Timestamptz(null=True)
+    created = Timestamptz()
+    updated = Timestamptz()
+
+
+class Uploads(Table, tablename="_uploads"):
+    """Files on their way in pieces; `holder` writes to one until `held_until`, by the database's clock."""
+
+    id = Text(primary_key=True)
+    secret = Bytea()
+    owner = Text()
+    payer = Text()
+    collection = Text()
+    field = Text()
+    filename = Text()
+    filetype = Text()
+    metadata = Text()
+    length = BigInt()
+    offset = BigInt()
+    store = Text()
+    segments = Array(Text())
+    holder = Text()
+    held_until = Timestamptz()
+    contested = Timestamptz()
+    created = Timestamptz()
+    expires = Timestamptz()
+
+
+class SignInCounters(Table, tablename="_sign_in_counters"):
+    """How often something was tried or mailed since `expires` minus its window."""
+
+    key = Text(primary_key=True)
+    times = Integer()
+    expires = Timestamptz()
+
+
+class OAuthNames(Table, tablename="_oauth_names"):
+    """Names that a provider tells once, beside a code; `code` is its hash."""
+
+    code = Text(primary_key=True)
+    name = Text()
+    expires = Timestamptz()
+
+
+class ConsolePreferences(Table, tablename="_console_preferences"):
+    """What the console remembers for one superuser, or for all (`owner` "")."""
+
+    owner = Text(primary_key=True)
+    name = Text()
+    value = Text()
+    updated = Timestamptz()
+
+
 TABLES: tuple[type[Table], ...] = (
     Collections,
+    ConsolePreferences,
     CronSlots,
     EventInterest,
     Events,
+    FactorAttempts,
+    FileRemovals,
+    FileUsage,
     Idempotency,
     JobRuns,
     Jobs,
     Logs,
+    MagicLinks,
     Messages,
     Migrations,
+    OAuthNames,
     Params,
+    PasskeyChallenges,
+    Passkeys,
     QueryShapes,
     RateLimits,
+    RecoveryCodes,
+    RefusedTokens,
+    ServiceKeys,
+    SessionTokens,
+    Sessions,
+    SignInCounters,
+    Totp,
+    Uploads,
     WebhookAttempts,
     WebhookDeliveries,
     WebhookHealth,

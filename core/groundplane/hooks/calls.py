@@ -109,12 +109,16 @@ class First(Hook):
         return any(each.reads(headers) for each in self.implementations)
 
     async def ask(
-        self, headers: Container[Any] | None = None, **arguments: Any
+        self,
+        headers: Container[Any] | None = None,
+        *,
+        about: Collection | None = None,
+        **arguments: Any,
     ) -> tuple[Implementation, Any] | None:
         """The first answer and whose it is; None when nobody has one."""
         given = self._given(arguments)
         for each in self.implementations:
-            if headers is None or each.reads(headers):
+            if (headers is None or each.reads(headers)) and each.concerns(about):
                 answer = await each.answer(self._surroundings, given, BEFORE_S)
                 if answer is not None:
                     return each, answer
@@ -350,6 +354,8 @@ class Hooks:
         self.record_saved = Notify("record_saved", surroundings)
         self.record_deleted = Notify("record_deleted", surroundings)
         self.record_write_failed = Notify("record_write_failed", surroundings)
+        self.mail_compose = Before("mail_compose", surroundings)
+        self.mail_send = Around("mail_send", surroundings)
         self.auth_attempt = Around("auth_attempt", surroundings)
         self.auth_succeeded = Notify("auth_succeeded", surroundings)
         self.request_finished = Observe("request_finished", surroundings)
@@ -362,6 +368,18 @@ class Hooks:
         self.job_dead = Notify("job_dead", surroundings)
         self.settings_saving = Before("settings_saving", surroundings)
         self.settings_saved = Notify("settings_saved", surroundings)
+        self.register_mailers = Collect("register_mailers", surroundings)
+        self.register_oauth_providers = Collect("register_oauth_providers", surroundings)
+        self.oauth_profile = Before("oauth_profile", surroundings)
+        self.oauth_link = Before("oauth_link", surroundings)
+        self.register_storage = Collect("register_storage", surroundings)
+        self.file_upload = Around("file_upload", surroundings)
+        self.file_download = Before("file_download", surroundings)
+        self.file_token = Before("file_token", surroundings)
+        self.thumb_generate = First("thumb_generate", surroundings)
+        self.file_deleted = Notify("file_deleted", surroundings)
+        self.session_created = Notify("session_created", surroundings)
+        self.session_revoked = Notify("session_revoked", surroundings)
 
     @property
     def all(self) -> dict[str, Hook]:

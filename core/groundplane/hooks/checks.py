@@ -8,12 +8,24 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from groundplane.hooks import API_VERSION, OPTIONS, Options, specs
+from groundplane.hooks import (
+    API_VERSION,
+    OPTIONS,
+    Options,
+    specs,
+    specs_files,
+    specs_mail,
+    specs_oauth,
+    specs_sessions,
+)
 
 Spec = Callable[..., Any]
 
-SPECS: dict[str, Spec] = {name: value for name, value in vars(specs).items() if hasattr(value, "kind")}
-"""The hooks by name, in the order of `specs.py`."""
+SPEC_MODULES: tuple[ModuleType, ...] = (specs, specs_mail, specs_oauth, specs_files, specs_sessions)
+SPECS: dict[str, Spec] = {
+    name: value for module in SPEC_MODULES for name, value in vars(module).items() if hasattr(value, "kind")
+}
+"""The hooks by name, in the order of the modules."""
 
 
 class BadPlugin(Exception):

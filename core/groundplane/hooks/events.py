@@ -161,7 +161,10 @@ class RecordEnrich(msgspec.Struct):
 
 
 class AuthAttempt(msgspec.Struct):
-    """`method` is password or refresh; `identity` is what was typed, "" where nothing is."""
+    """`method` is password, oauth2, otp or refresh; `identity` is what was typed, for oauth2 the provider's name.
+
+    For otp it is the id of the code, for refresh "".
+    """
 
     collection: Collection
     method: str

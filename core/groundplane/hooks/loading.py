@@ -32,12 +32,16 @@ log = logging.getLogger(__name__)
 # Named here and not as entry points: those are read from installed metadata, so that a new one would
 # need a new installation of a checked-out copy.
 BUNDLED = (
+    "clamav",
     "history",
     "kafka",
     "metrics",
     "nats",
+    "oauth2_providers",
     "rabbitmq",
 )
+# Bundled ones that are on without a section: what people expect of the server itself.
+ALWAYS_ON = frozenset({"oauth2_providers"})
 BUNDLED_PACKAGE = "groundplane_plugins"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 FILE_MODULE = "groundplane_project_plugins"  # prefix of the names that project files have as modules
@@ -171,7 +175,9 @@ def is_required(section: Any) -> bool:
 def is_enabled(found: Found, config: Config) -> bool:
     """Bundled plugins wait for their section in the configuration; others are on unless it says no."""
     section = config.plugins.get(found.name)
-    return found.source is not Source.BUNDLED if section is None else is_on(section)
+    if section is None:
+        return found.source is not Source.BUNDLED or found.name in ALWAYS_ON
+    return is_on(section)
 
 
 def examine(plugin: Plugin, found: Found, config: Config) -> None:

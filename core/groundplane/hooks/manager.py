@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 
 from groundplane.config import Config
-from groundplane.hooks import OPTIONS, PROJECT, Options, specs
+from groundplane.hooks import OPTIONS, PROJECT, Options
 from groundplane.hooks.calls import COLLECT_S, Collect, Hooks, Outcome
-from groundplane.hooks.checks import BadPlugin, marked
+from groundplane.hooks.checks import SPEC_MODULES, BadPlugin, marked
 from groundplane.hooks.events import HealthCheck
 from groundplane.hooks.filters import function_problem
 from groundplane.hooks.implementation import Implementation, PluginFailed
@@ -48,7 +48,8 @@ class Plugins:
         self.watchdog: Watchdog | None = None
         self._spans: Observer | None = None
         self._pluggy = pluggy.PluginManager(PROJECT)
-        self._pluggy.add_hookspecs(specs)
+        for module in SPEC_MODULES:
+            self._pluggy.add_hookspecs(module)
         for plugin in self.all:
             if plugin.status is Status.LOADED:
                 self._register(plugin)
@@ -223,9 +224,24 @@ class Plugins:
 
     def collect_event_sinks(self, register: Callable[[str, Any], None]) -> None:
         """Hand every started plugin's sinks to `register`, which raises ValueError for bad ones."""
+        self._hand_over(self.hooks.register_event_sinks, register)
+
+    def collect_oauth_providers(self, register: Callable[[str, Any], None]) -> None:
+        """Hand every started plugin's sign-in providers to `register`, as with sinks."""
+        self._hand_over(self.hooks.register_oauth_providers, register)
+
+    def collect_mailers(self, register: Callable[[str, Any], None]) -> None:
+        """Hand every started plugin's ways to send mails to `register`, as with sinks."""
+        self._hand_over(self.hooks.register_mailers, register)
+
+    def _hand_over(self, hook: Collect, register: Callable[[str, Any], None]) -> None:
         surroundings = self.hooks.surroundings
-        for each in self.hooks.register_event_sinks.implementations:
-            plugin = self._named(each.plugin)
+        # In the order in which they were loaded: where two want one name, it is the bundled plugin's.
+        by_plugin = {each.plugin: each for each in hook.implementations}
+        for plugin in self.loaded:
+            each = by_plugin.get(plugin.name)
+            if each is None:
+                continue
             try:
                 given = {"config": plugin.config, "services": surroundings.services}
                 register(plugin.name, each.ask(surroundings, given))

@@ -109,7 +109,7 @@ def register_commands() -> Sequence[click.Command]:
     """Commands below `groundplane x <plugin>`; asked when such a command is looked for.
 
     They run outside of the server; `groundplane.cli.installation(config)` opens the services.
-    Called by: groundplane/cli.py
+    Called by: groundplane/commands/plugins.py
     """
     raise NotImplementedError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,13 +51,18 @@ class PocketBaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     encryption_key: str = ""
 
 
+async def nobody_to_tell() -> None:
+    """What a target does when everything is there and nobody else wants to know."""
+
+
 class Target(NamedTuple):
-    """The parts of the running installation that an import writes to."""
+    """The parts of the running installation that an import writes to; `loaded` is called before it commits."""
 
     db: Database
     collections: Collections
     settings: Settings
     storage: FileStorage
+    loaded: Callable[[], Awaitable[None]] = nobody_to_tell
 
 
 async def import_pocketbase(
@@ -241,6 +246,7 @@ class _Import:
         await self._put_settings()
         await change.finish()
         await self._keep_dates(change)
+        await self.target.loaded()
 
     async def _replaced_defaults(self, schema: Schema) -> list[Collection]:
         """Collections of the target that make room.

@@ -89,7 +89,7 @@ class FileCopy:
         return True
 
     async def _put(self, file: StoredFile) -> None:
-        attrs = read_attrs(side_file(file.path))
+        attrs = read_attrs(str(side_file(file.path)))
         metadata = attrs.get("user.metadata")
         name = metadata.get(ORIGINAL_NAME) if isinstance(metadata, dict) else None
         await self._target.put(

@@ -211,6 +211,16 @@ SELECT * FROM "_jobs" WHERE ($1 = '' OR "state" = $1) AND ($2 = '' OR "kind" = $
 -- name: count
 SELECT count(*) FROM "_jobs" WHERE ($1 = '' OR "state" = $1) AND ($2 = '' OR "kind" = $2);
 
+-- name: counts
+SELECT "state", count(*) AS "total" FROM "_jobs" GROUP BY "state";
+
+-- name: behind
+SELECT count(*) FROM "_jobs" WHERE "state" = 'waiting' AND "run_at" < now() - interval '1 minute';
+
+-- name: latest
+SELECT j.* FROM unnest($1::text[]) AS k("kind")
+ CROSS JOIN LATERAL (SELECT * FROM "_jobs" WHERE "kind" = k."kind" ORDER BY "seq" DESC LIMIT 1) AS j;
+
 -- name: forget
 -- Remove finished jobs with their runs: those older than $2 seconds, dead ones after $3, and what is beyond
 -- the newest $4. At most $5 at a time.

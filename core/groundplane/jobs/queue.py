@@ -215,6 +215,18 @@ class Jobs:
         total = int(await self._db.fetchval(QUERIES["count"], state, kind)) if with_total else -1
         return Page([as_job(row) for row in rows], total)
 
+    async def counts(self) -> dict[str, int]:
+        """Return how many jobs there are in each state that has any."""
+        return {row["state"]: row["total"] for row in await self._db.fetch(QUERIES["counts"])}
+
+    async def behind(self) -> int:
+        """Return how many jobs somebody should have taken a minute ago."""
+        return int(await self._db.fetchval(QUERIES["behind"]))
+
+    async def latest(self, kinds: Sequence[str]) -> dict[str, Job]:
+        """Return the newest job of each of these kinds that has one."""
+        return {row["kind"]: as_job(row) for row in await self._db.fetch(QUERIES["latest"], list(kinds))}
+
     async def forget_old(
         self, *, kept_s: float = KEPT_S, dead_kept_s: float = DEAD_KEPT_S, kept_jobs: int = KEPT_JOBS
     ) -> int:

@@ -13,7 +13,7 @@ from groundplane.schema.collection import Collection
 from groundplane.schema.fields.base import Field
 from groundplane.schema.fields.text import DEFAULT_ID_PATTERN, TextField
 from groundplane.schema.indexes import rewrite_table, single_unique_index
-from groundplane.schema.options import AuthOptions, MappedFields
+from groundplane.schema.options import AuthOptions, MappedFields, Template
 from groundplane.security.ids import random_text, secret
 
 LONGEST_INDEX_NAME = 64
@@ -157,6 +157,8 @@ def settled(
         options.password_auth.enabled = True
         if options.otp.enabled:
             options.mfa.enabled = True
+    if options.magic_link.enabled and options.magic_link.email_template == Template():
+        options.magic_link.email_template = defaults.copy(defaults.SIGN_IN_LINK)
     if base is not None and base.options is not None and base.options.auth_rule != options.auth_rule:
         # Whoever signed in under the old rule has to prove the new one.
         options.auth_token.secret = secret()

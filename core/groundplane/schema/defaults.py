@@ -55,6 +55,14 @@ ONE_TIME_PASSWORD = Template(
         "Nobody from {APP_NAME} will ever ask you for it. If you did not request it, ignore this message.",
     ),
 )
+SIGN_IN_LINK = Template(
+    subject="Sign in to {APP_NAME}",
+    body=mail(
+        "Somebody, we hope you, wants to sign in to your {APP_NAME} account:",
+        button("confirm-magic-link", "Sign in"),
+        "The link works once and for a short time. If you did not ask for it, ignore this message.",
+    ),
+)
 NEW_LOCATION = Template(
     subject="Login from a new location",
     body=mail(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
 
-# The OAuth2 providers that can be configured, in the order in which they are offered.
+# The OAuth2 providers that every installation knows by name, in the order in which they are offered.
 PROVIDER_NAMES = (
     "apple",
     "google",
@@ -42,6 +43,22 @@ PROVIDER_NAMES = (
     "oidc3",
 )
 
+# Those that plugins of this process have added, and how often: tests run several servers in one.
+_added: Counter[str] = Counter()
+
+
+def is_provider_name(name: str) -> bool:
+    """Whether an OAuth2 provider of this name can be configured."""
+    return name in PROVIDER_NAMES or _added[name] > 0
+
+
+def add_provider_name(name: str) -> None:
+    _added[name] += 1
+
+
+def remove_provider_name(name: str) -> None:
+    _added[name] -= 1
+
 
 class Template(msgspec.Struct, kw_only=True):
     subject: str = ""
@@ -65,6 +82,9 @@ class Provider(msgspec.Struct, kw_only=True):
     userInfoURL: str = ""
     displayName: str = ""
     extra: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Provider(name={self.name!r}, clientId={self.clientId!r}, …)"
 
 
 class MappedFields(msgspec.Struct, kw_only=True):
@@ -98,6 +118,28 @@ class OTP(msgspec.Struct, kw_only=True, rename="camel"):
     email_template: Template = msgspec.field(default_factory=Template)
 
 
+class TOTP(msgspec.Struct, kw_only=True):
+    """Whether records may have a code generator (RFC 6238) as their second factor."""
+
+    enabled: bool = False
+
+
+class Passkeys(msgspec.Struct, kw_only=True):
+    """Signing in with passkeys; `rpId` and `origins` "" and [] are those of the public address in the settings."""
+
+    enabled: bool = False
+    rpId: str = ""
+    origins: list[str] = msgspec.field(default_factory=list)
+
+
+class MagicLink(msgspec.Struct, kw_only=True, rename="camel"):
+    """Signing in with a mailed link, which is good for `duration` seconds."""
+
+    enabled: bool = False
+    duration: int = 900
+    email_template: Template = msgspec.field(default_factory=Template)
+
+
 class TokenOptions(msgspec.Struct, kw_only=True):
     """`secret` is the collection's part of the signing key and never shown; `duration` is in seconds."""
 
@@ -121,3 +163,10 @@ class AuthOptions(msgspec.Struct, kw_only=True, rename="camel"):
     verification_template: Template = msgspec.field(default_factory=Template)
     reset_password_template: Template = msgspec.field(default_factory=Template)
     confirm_email_change_template: Template = msgspec.field(default_factory=Template)
+    # Not PocketBase's: in the API's answers they are only there when they are not as here.
+    totp: TOTP = msgspec.field(default_factory=TOTP)
+    passkeys: Passkeys = msgspec.field(default_factory=Passkeys)
+    magic_link: MagicLink = msgspec.field(default_factory=MagicLink)
+
+
+OWN_OPTIONS = ("totp", "passkeys", "magicLink")

@@ -15,7 +15,7 @@ from groundplane.schema.completion import completed, with_fields
 from groundplane.schema.dates import to_date
 from groundplane.schema.errors import BadShape
 from groundplane.schema.fields.registry import make_field
-from groundplane.schema.options import AuthOptions, Provider
+from groundplane.schema.options import OWN_OPTIONS, AuthOptions, Provider
 from groundplane.schema.system import installed_collections
 
 TYPES = ("base", "auth", "view")
@@ -23,6 +23,7 @@ RULE_ATTRIBUTES = dict(
     zip(RULES, ("list_rule", "view_rule", "create_rule", "update_rule", "delete_rule"), strict=True)
 )
 TOKENS = ("authToken", "passwordResetToken", "emailChangeToken", "verificationToken", "fileToken")
+DEFAULT_OPTIONS: dict[str, Any] = msgspec.to_builtins(AuthOptions())
 OPTION_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(AuthOptions))
 NULLABLE_OPTIONS = frozenset({"authRule", "manageRule", "pkce", "extra"})
 KEYS = ("id", *RULES, "name", "type", "fields", "indexes", "created", "updated", "system", "viewQuery")
@@ -30,8 +31,14 @@ KNOWN_KEYS = {key.lower(): key for key in (*KEYS, *OPTION_KEYS)}
 MAX_DEPTH = 50
 
 
-def collection_to_json(collection: Collection, *, secrets: bool = False) -> dict[str, Any]:
-    """Return the collection in the key order of the API; token and provider secrets only if asked for."""
+def collection_to_json(
+    collection: Collection, *, secrets: bool = False, all_options: bool = False
+) -> dict[str, Any]:
+    """Return the collection in the key order of the API; token and provider secrets only if asked for.
+
+    Who does not use the options that only we have sees a collection as PocketBase shows it; `all_options`
+    shows them anyhow.
+    """
     shown: dict[str, Any] = {"id": collection.id}
     for rule, attribute in RULE_ATTRIBUTES.items():
         shown[rule] = getattr(collection, attribute)
@@ -51,6 +58,9 @@ def collection_to_json(collection: Collection, *, secrets: bool = False) -> dict
                 del options[token]["secret"]
             for provider in options["oauth2"]["providers"]:
                 del provider["clientSecret"]
+        for key in OWN_OPTIONS:
+            if not all_options and options[key] == DEFAULT_OPTIONS[key]:
+                del options[key]
         shown.update(options)
     return shown
 

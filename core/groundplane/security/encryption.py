@@ -57,3 +57,28 @@ class Seal:
     def open(self, text: str) -> str:
         """Return the text behind `seal`; one that was never sealed is returned as it is."""
         return self.decrypt(text.removeprefix(SEALED)).decode() if text.startswith(SEALED) else text
+
+
+class Vault:
+    """Seals what is secret with the key of the configuration; without one it is stored as it is.
+
+    What was stored before there was a key stays readable, and is sealed when it is stored the next time.
+    """
+
+    def __init__(self, encryption_key: str, what: str) -> None:
+        """`what` is stored here, for the message: "settings", "webhooks", …"""
+        self._seal = Seal(encryption_key) if encryption_key else None
+        self._what = what
+
+    def seal(self, text: str) -> str:
+        return text if self._seal is None else self._seal.seal(text)
+
+    def open(self, text: str) -> str:
+        """Return the text behind `seal`; raises BadKey when it was sealed with another key, or there is none."""
+        if not text.startswith(SEALED):
+            return text
+        if self._seal is None:
+            raise BadKey(
+                f"The stored {self._what} are encrypted: set security.encryption_key to the key used before."
+            )
+        return self._seal.open(text)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundplane.errors import REQUIRED, FieldError
+from groundplane.outgoing.addresses import Reach, url_error
 from groundplane.query.errors import QueryError
 from groundplane.query.rules import check_rule
 from groundplane.schema.cache import Schema
 from groundplane.schema.collection import Collection
-from groundplane.webhooks.addresses import Reach, url_error
 from groundplane.webhooks.signing import key_of
 from groundplane.webhooks.webhook import ACTIONS, EVERYTHING, REDACTED, Definition
 

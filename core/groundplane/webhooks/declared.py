@@ -17,19 +17,16 @@ webhook gets one that nobody has seen; `POST /api/webhooks/{id}/rotate` gives on
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from groundplane.collections.file import BadFile
+from groundplane.collections.file import BadFile, from_environment
 from groundplane.collections.steps import Step
 from groundplane.schema.cache import Schema
 from groundplane.webhooks.checks import KEYS, read_definition, secrets_error
 from groundplane.webhooks.service import GRACE_S, Selection, Webhooks
 from groundplane.webhooks.signing import new_secret
 from groundplane.webhooks.webhook import REDACTED, Definition, Webhook, definition_to_json
-
-FROM_ENVIRONMENT = "env:"
 
 
 class Wanted:
@@ -134,13 +131,3 @@ class DeclaredWebhooks:
 
 def names_of(schema: Schema) -> dict[str, str]:
     return {collection.id: collection.name for collection in schema}
-
-
-def from_environment(value: Any, where: str) -> Any:
-    """The value of a variable for `env:NAME`, anything else as it is; raises BadFile when it is not set."""
-    if not isinstance(value, str) or not value.startswith(FROM_ENVIRONMENT):
-        return value
-    name = value.removeprefix(FROM_ENVIRONMENT)
-    if name not in os.environ:
-        raise BadFile(f"{where}: the environment variable {name} is not set.")
-    return os.environ[name]

@@ -23,7 +23,7 @@ from groundplane.db.sql import load_queries
 from groundplane.errors import GroundplaneError
 from groundplane.jobs.job import Job, Postpone
 from groundplane.security.encryption import BadKey
-from groundplane.webhooks.rows import Vault, as_delivery, as_webhook
+from groundplane.webhooks.rows import WebhookVault, as_delivery, as_webhook
 from groundplane.webhooks.sender import Answer, Message, NotSent, Sender
 from groundplane.webhooks.signing import signature
 from groundplane.webhooks.webhook import REDACTED, Attempt, Delivery, Webhook, order_key
@@ -59,7 +59,7 @@ class Courier:
     def __init__(
         self,
         db: Database,
-        vault: Vault,
+        vault: WebhookVault,
         sender: Callable[[], Sender],
         suspend: Suspend,
         *,

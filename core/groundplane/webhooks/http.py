@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from groundplane.webhooks.addresses import Reach, is_numeric, permitted
+from groundplane.outgoing.addresses import Reach
+from groundplane.outgoing.connections import Connections, NotAllowed, Resolve, reason
 from groundplane.webhooks.sender import (
     MAX_ANSWER_BYTES,
     MAX_HEADER_CHARS,
@@ -24,17 +21,8 @@ from groundplane.webhooks.sender import (
 if TYPE_CHECKING:
     import httpcore
 
-Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
-
 CONNECT_TIMEOUT_S = 5.0
 BODY_TIMEOUT_S = 5.0
-KEEP_ALIVE_S = 10.0
-MAX_CONNECTIONS = 100
-RESOLVERS = 8  # look-ups at a time
-
-
-class NotAllowed(Exception):
-    """A name leads to no address that may be reached."""
 
 
 class HttpSender:
@@ -44,19 +32,14 @@ class HttpSender:
     """
 
     def __init__(self, reach: Reach, *, resolve: Resolve | None = None) -> None:
-        self._reach = reach
-        self._resolve = resolve or self._look_up
-        # A look-up cannot be stopped: threads of their own, so that slow names hold up nothing else.
-        self._threads = ThreadPoolExecutor(RESOLVERS, "webhooks")
-        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._connections = Connections(reach, resolve=resolve)
 
     async def send(self, message: Message) -> Answer:
         import httpcore  # it takes its time, and most processes send nothing
 
-        if not self._reach.allow_http and not message.url.startswith("https://"):
+        if not self._connections.reach.allow_http and not message.url.startswith("https://"):
             raise NotSent("The address does not begin with https:// (outgoing.allow_http).")
-        pool = self._open()
-        request = pool.stream(
+        request = self._connections.open().stream(
             "POST",
             message.url,
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in message.headers],
@@ -78,40 +61,7 @@ class HttpSender:
             raise NotSent(f"The connection failed: {reason(error)}.") from None
 
     async def close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.aclose()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _open(self) -> httpcore.AsyncConnectionPool:
-        if self._pool is None:
-            import httpcore
-
-            from groundplane.webhooks.network import CheckedNetwork
-
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=ssl.create_default_context(),
-                max_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEEP_ALIVE_S,
-                network_backend=CheckedNetwork(self._addresses),
-            )
-        return self._pool
-
-    async def _look_up(self, host: str, port: int) -> list[str]:
-        """The numeric addresses of a name, as the system knows them; raises OSError."""
-        look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
-        return [str(address[0]) for *_, address in found]
-
-    async def _addresses(self, host: str, port: int) -> list[str]:
-        """Where to connect to for a host; raises NotAllowed and OSError."""
-        found = [host] if is_numeric(host) else await self._resolve(host, port)
-        usable = permitted(found, self._reach)
-        if found and not usable:
-            raise NotAllowed(
-                f"{host} is at a private or local address, which is not allowed (outgoing.allow_networks)."
-            )
-        return usable
+        await self._connections.close()
 
 
 async def excerpt(response: httpcore.Response, limit: asyncio.Timeout) -> str:
@@ -138,12 +88,3 @@ def kept(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
         for name, value in headers
     ]
     return [(name, value.replace("\x00", "")) for name, value in shown[:MAX_HEADERS]]
-
-
-def reason(error: BaseException) -> str:
-    """What the system says, without the numbers of errors."""
-    cause: Any = error.__cause__ or error.__context__ or error
-    with suppress(AttributeError):
-        if cause.strerror:
-            return str(cause.strerror)
-    return (str(error) or type(error).__name__).rstrip(".")

@@ -7,28 +7,15 @@ from datetime import datetime, timedelta
 import asyncpg
 import msgspec
 
-from groundplane.security.encryption import SEALED, BadKey, Seal
+from groundplane.security.encryption import Vault
 from groundplane.webhooks.webhook import Attempt, Definition, Delivery, Health, Secret, Webhook
 
-SEALED_WITHOUT_KEY = "The webhooks are encrypted: set security.encryption_key to the key used before."
 
-
-class Vault:
-    """Seals what is secret with the key of the configuration; without one it is stored as it is."""
+class WebhookVault(Vault):
+    """Seals and opens the secrets of webhooks: their headers and what signs."""
 
     def __init__(self, encryption_key: str) -> None:
-        self._seal = Seal(encryption_key) if encryption_key else None
-
-    def seal(self, text: str) -> str:
-        return text if self._seal is None else self._seal.seal(text)
-
-    def open(self, text: str) -> str:
-        """Return the text behind `seal`; raises BadKey when it was sealed with another key."""
-        if not text.startswith(SEALED):
-            return text
-        if self._seal is None:
-            raise BadKey(SEALED_WITHOUT_KEY)
-        return self._seal.open(text)
+        super().__init__(encryption_key, "webhooks")
 
     def opened_headers(self, definition: Definition) -> Definition:
         """The definition with readable headers."""

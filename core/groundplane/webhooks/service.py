@@ -18,15 +18,15 @@ from groundplane.errors import FieldError, Invalid, NotFound
 from groundplane.events.envelope import body
 from groundplane.jobs.job import Job
 from groundplane.jobs.queue import Jobs
+from groundplane.outgoing.addresses import Reach
 from groundplane.schema.cache import SchemaCache
 from groundplane.security.ids import record_id
-from groundplane.webhooks.addresses import Reach
 from groundplane.webhooks.checks import read_definition, secrets_error
 from groundplane.webhooks.deliver import Courier
 from groundplane.webhooks.http import HttpSender
 from groundplane.webhooks.outbox import KIND, Outbox
 from groundplane.webhooks.rows import (
-    Vault,
+    WebhookVault,
     as_attempt,
     as_delivery,
     as_webhook,
@@ -96,7 +96,7 @@ class Webhooks:
         self._schema = schema
         self._jobs = jobs
         self._reach = reach
-        self._vault = Vault(encryption_key)
+        self._vault = WebhookVault(encryption_key)
         self._announce = announce
         self._loading = asyncio.Lock()
         self._keep_days = keep_days

@@ -11,6 +11,8 @@ from groundplane.db.sql import load_queries
 from groundplane.services import Services
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from groundplane.events.changes import Change, ChangeAction
     from groundplane.schema.collection import Collection
     from groundplane.schema.fields.base import Field
@@ -143,6 +145,25 @@ async def page(
     rows = await services.db.fetch(QUERIES["page"], *chosen, limit, offset)
     total = int(await services.db.fetchval(QUERIES["count"], *chosen))
     return Page([entry(row) for row in rows], total)
+
+
+class Recent(NamedTuple):
+    """That a record was changed, without what was in it; the caller's collection and id are "" for the server."""
+
+    id: int
+    collection: str
+    record: str
+    at: datetime
+    action: str
+    caller_collection: str
+    caller_id: str
+
+
+async def recent(services: Services, limit: int) -> list[Recent]:
+    """The newest entries of all collections that are still there, as many as `limit`."""
+    known = [each.id for each in services.schema.current]
+    rows = await services.db.fetch(QUERIES["recent"], known, limit)
+    return [Recent(*(row[name] for name in Recent._fields)) for row in rows]
 
 
 def entry(row: Any) -> dict[str, Any]:

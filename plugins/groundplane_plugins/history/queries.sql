@@ -37,6 +37,10 @@ SELECT id, record, at, action, caller_collection, caller_id, before::text, after
  WHERE collection = $1 AND ($2 = '' OR record = $2) AND ($3 = '' OR action = $3)
  ORDER BY id DESC LIMIT $4 OFFSET $5;
 
+-- name: recent
+SELECT id, collection, record, at, action, caller_collection, caller_id
+  FROM x_history.entries WHERE collection = ANY($1::text[]) ORDER BY id DESC LIMIT $2;
+
 -- name: count
 SELECT count(*) FROM x_history.entries
  WHERE collection = $1 AND ($2 = '' OR record = $2) AND ($3 = '' OR action = $3);

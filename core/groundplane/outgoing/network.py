@@ -49,7 +49,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109  # the library's name
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        raise httpcore.UnsupportedProtocol("webhooks go over the network")
+        raise httpcore.UnsupportedProtocol("there are only connections over the network")
 
     async def sleep(self, seconds: float) -> None:
         await self._system.sleep(seconds)

@@ -1,6 +1,6 @@
-"""Which addresses webhooks may be sent to: nothing on this machine or in private networks, unless allowed.
+"""Which addresses the server may connect to: nothing on this machine or in private networks, unless allowed.
 
-Whoever may set a webhook's URL could otherwise have the server speak to what only the server can reach
+Whoever may set an address (of a webhook, of a sign-in provider) could otherwise have the server speak to what only the server can reach
 (the metadata service of a cloud, a database without a password). A name is therefore resolved once, every
 address it gives is looked at here, and the connection goes to an address that passed, never to the name.
 """
