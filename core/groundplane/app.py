@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from groundplane.auth.account_data import AccountData
 from groundplane.auth.actors import Actors
+from groundplane.auth.added_methods import AddedMethods
 from groundplane.auth.attempts import Attempts
 from groundplane.auth.callers import Callers
 from groundplane.auth.counters import Counters
@@ -130,6 +131,7 @@ async def open_services(
         await plugins.start(services, database)
         plugins.collect_event_sinks(services.sinks.register)
         plugins.collect_mailers(services.mail.register)
+        plugins.collect_auth_methods(services.added_methods.register)
         plugins.collect_oauth_providers(services.auth.oauth2.providers.register)
         if config.files.store and isinstance(services.files.storage, ChosenFiles):
             services.files.storage.own = storage_of(plugins, config.files.store)
@@ -278,6 +280,8 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
     passkeys = Passkeys(database, public)
     magic_links = MagicLinks(database, records, callers, mails, counters)
     own_methods = OwnMethods(database, auth, sessions, attempts, totp, passkeys, magic_links, hooks)
+    added_methods = AddedMethods(auth, hooks)
+    auth.added = added_methods.shown
     webhooks = Webhooks(
         database,
         schema,
@@ -313,6 +317,7 @@ def connect_parts(config: Config, database: Database, broker: Broker, plugins: P
         otp=otp,
         counters=counters,
         own_methods=own_methods,
+        added_methods=added_methods,
         superusers=Superusers(database, schema, changes),
         jobs=jobs,
         crons=Crons(database, jobs),

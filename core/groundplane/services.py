@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from groundplane.auth.actors import Actors
+from groundplane.auth.added_methods import AddedMethods
 from groundplane.auth.counters import Counters
 from groundplane.auth.email_flows import EmailFlows
 from groundplane.auth.mails import AccountMails
@@ -51,6 +52,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     `otp`         one-time passwords
     `counters`    how often something was tried or mailed lately
     `own_methods` code generators, passkeys and mailed links
+    `added_methods` ways to sign in that plugins add
     `planner`     compares declared collections with the database
     `changes`     who listens to changes of records
     `realtime`    the streams of this process
@@ -87,6 +89,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     otp: OneTimePasswords
     counters: Counters
     own_methods: OwnMethods
+    added_methods: AddedMethods
     superusers: Superusers
     jobs: Jobs
     crons: Crons

@@ -15,7 +15,7 @@ SOURCE = ROOT / "core" / "groundplane"
 LAYERS = (
     ("errors", "clock", "parent"),
     ("security", "config", "context"),
-    ("db", "log", "outgoing", "plain_log"),
+    ("config_sources", "db", "log", "outgoing", "plain_log"),
     ("hooks",),
     ("settings",),
     ("schema",),
@@ -63,29 +63,33 @@ FOR_PLUGINS = (
     "sinks.tls",
 )
 # The console calls what `services` has, and so knows the words of those parts; never the database.
+# The console is a client of the services in the same process: it may know what they hand out and raise, but
+# not the database, the broker or the processes.
 FOR_THE_CONSOLE = (
     "__version__",
     "api.errors",
     "api.exchange",
     "api.records",
-    "auth.",
+    "auth",
     "clock",
-    "collections.",
+    "collections",
     "config",
+    "config_sources",
+    "console",
     "context",
     "errors",
-    "files.",
-    "hooks.",
-    "jobs.",
-    "logs.",
-    "mail.",
-    "query.",
-    "records.values",
+    "files",
+    "hooks",
+    "jobs",
+    "logs",
+    "mail",
+    "query",
+    "records",
     "schema",
     "security",
     "services",
-    "settings.",
-    "webhooks.",
+    "settings",
+    "webhooks",
 )
 
 

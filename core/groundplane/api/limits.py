@@ -39,6 +39,7 @@ ACTIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", "request-password-reset"): ("requestPasswordReset",),
     ("POST", "request-verification"): ("requestVerification",),
 }
+ADDED_TAGS = ("auth",)
 FILE_TAGS = ("file",)
 
 MAX_COUNT = 2**31 - 2**20  # a counter's column holds that, and as many more as can ask at once
@@ -62,6 +63,8 @@ def collection_route(method: str, segments: Sequence[str]) -> CollectionRoute | 
     match segments:
         case ["api", "collections", name, action] if tags := ACTIONS.get((method, action)):
             return CollectionRoute(name, tags)
+        case ["api", "collections", name, "auth-with", _] if method == "POST":
+            return CollectionRoute(name, ADDED_TAGS)
         case ["api", "files", name, _, _] if method == "GET":
             return CollectionRoute(name, FILE_TAGS)
     return None

@@ -11,6 +11,7 @@ from litestar.plugins.core import MsgspecDIPlugin
 
 from groundplane.api import (
     auth,
+    auth_added,
     auth_mails,
     auth_oauth2,
     auth_otp,
@@ -37,6 +38,7 @@ from groundplane.api.records import handle_quickly, handle_records
 
 ROUTERS: tuple[Router, ...] = (
     auth.router,
+    auth_added.router,
     auth_mails.router,
     auth_oauth2.redirect_router,
     auth_oauth2.router,

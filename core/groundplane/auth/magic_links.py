@@ -55,6 +55,13 @@ class MagicLinks:
         self._counters = counters
         mails.register(PURPOSE, self._mail_link)
 
+    def collection_of(self, token: str) -> Collection | None:
+        """The collection that a token names, which proves nothing; None when it names none that takes links."""
+        collection = self._callers.collection(token.partition(".")[0])
+        if collection is None or collection.options is None or not collection.options.magic_link.enabled:
+            return None
+        return collection
+
     async def request(self, collection: Collection, email: str, *, same_browser: bool) -> str:
         """Have a link mailed, if there is such an account; returns what the browser has to show, or ""."""
         require_allowed(collection)

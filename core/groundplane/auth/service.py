@@ -102,6 +102,8 @@ class Auth:
         mails: AccountMails | None = None,
     ) -> None:
         self._hooks = hooks or Hooks()
+        # What plugins add to `auth-methods`, see `added_methods`.
+        self.added: Callable[[Collection], dict[str, Any]] = lambda _: {}
         self._db = db
         self._schema = schema
         self._settings = settings
@@ -129,7 +131,8 @@ class Auth:
     async def methods(self, name_or_id: str) -> dict[str, Any]:
         """How one can sign in to a collection, as the wire shows it."""
         collection = self.collection(name_or_id)
-        return auth_methods(collection, await self.oauth2.methods(collection))
+        shown = auth_methods(collection, await self.oauth2.methods(collection))
+        return shown | self.added(collection)
 
     def require_oauth2(self, name_or_id: str) -> Collection:
         """Find an auth collection that lets people in through providers."""

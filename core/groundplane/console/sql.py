@@ -42,7 +42,7 @@ Log = Callable[[int, str, Mapping[str, Any]], None]
 class SqlAnswer(msgspec.Struct, frozen=True):
     """`columns` are pairs of name and type; None in a row is NULL, and values are texts as psql shows them.
 
-    `is_cut` says that there are more rows than these, `tag` is what PostgreSQL says that was done.
+    `is_cut` says that there are more rows than these, `tag` what was done, as `UPDATE 2`.
     """
 
     columns: list[tuple[str, str]]
@@ -74,6 +74,10 @@ class SqlConsole:
         self._roles = roles
         self._log = log
         self._turns = asyncio.Semaphore(AT_ONCE)
+
+    def tables(self) -> list[tuple[str, list[str]]]:
+        """What can be read: the tables of collections with the columns that hold no secret."""
+        return self._roles.readable()
 
     async def run(self, text: str, *, who: str, write: bool = False, explain: bool = False) -> SqlAnswer:
         """Run one statement; raises SqlFailed, Invalid for what does not run here, TooManyRequests.
@@ -153,8 +157,13 @@ async def one_statement(
             before, after = as_texts(columns)
             statement = await connection.prepare(f"{before}{body}{after}")
             offset = len(before)
-        rows, is_cut = await fetched(statement, len(columns))
-        tag = statement.get_statusmsg()
+        if columns:
+            rows, is_cut = await fetched(statement, len(columns))
+            tag = f"{word.upper()} {len(rows)}{'+' if is_cut else ''}"
+        else:
+            rows, is_cut = [], False
+            await statement.fetch()
+            tag = statement.get_statusmsg()
         took = (time.monotonic() - began) * 1000
         if write:
             await transaction.commit()

@@ -17,13 +17,14 @@ from groundplane.errors import Invalid
 from groundplane.schema.cache import Schema, SchemaCache
 from groundplane.schema.collection import Collection
 
-QUERIES = load_queries("groundplane.console")
+QUERIES = load_queries("groundplane.console", "sql_roles.sql")
 
 Access = Literal["read", "write"]
 LOCK = 0x67707371  # "gpsq"; one process at a time changes the roles
 ROUNDS = 4096  # of SCRAM; the password is random
 TRIES = 3  # another process may set a password of its own in between
 LOGS = "_logs"
+INSERTED = "_row"
 SECRETS = frozenset({"tokenKey"})
 
 NO_ROLES = (
@@ -48,6 +49,11 @@ class SqlRoles:
         self._db = db
         self._schema = schema
         self._passwords: dict[str, str] = {}
+
+    def readable(self) -> list[tuple[str, list[str]]]:
+        """Each collection's table with its open columns, those of the system last."""
+        found = sorted(self._schema.current, key=lambda each: (each.system, each.name))
+        return [(each.table, open_columns(each)) for each in found]
 
     async def connect(self, access: Access, settings: dict[str, str]) -> OwnConnection:
         """Open a connection of its own; raises Invalid where the database does not allow such roles."""
@@ -129,7 +135,8 @@ def wanted_grants(schema: Schema, access: Access) -> set[Grant]:
     found = {Grant(LOGS, column, "SELECT") for column in ("id", "created", "level", "message", "data")}
     for collection in schema:
         columns = open_columns(collection)
-        found |= {Grant(collection.table, column, "SELECT") for column in columns}
+        # What is behind `*` has the order of insertion, too.
+        found |= {Grant(collection.table, column, "SELECT") for column in (*columns, INSERTED)}
         if access == "write" and not collection.system and not collection.is_view:
             found |= {
                 Grant(collection.table, column, each) for column in columns for each in ("INSERT", "UPDATE")

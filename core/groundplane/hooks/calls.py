@@ -368,6 +368,7 @@ class Hooks:
         self.job_dead = Notify("job_dead", surroundings)
         self.settings_saving = Before("settings_saving", surroundings)
         self.settings_saved = Notify("settings_saved", surroundings)
+        self.register_auth_methods = Collect("register_auth_methods", surroundings)
         self.register_mailers = Collect("register_mailers", surroundings)
         self.register_oauth_providers = Collect("register_oauth_providers", surroundings)
         self.oauth_profile = Before("oauth_profile", surroundings)

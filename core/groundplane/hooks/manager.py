@@ -230,6 +230,10 @@ class Plugins:
         """Hand every started plugin's sign-in providers to `register`, as with sinks."""
         self._hand_over(self.hooks.register_oauth_providers, register)
 
+    def collect_auth_methods(self, register: Callable[[str, Any], None]) -> None:
+        """Hand every started plugin's ways to sign in to `register`, as with sinks."""
+        self._hand_over(self.hooks.register_auth_methods, register)
+
     def collect_mailers(self, register: Callable[[str, Any], None]) -> None:
         """Hand every started plugin's ways to send mails to `register`, as with sinks."""
         self._hand_over(self.hooks.register_mailers, register)
