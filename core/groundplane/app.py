@@ -80,6 +80,7 @@ if TYPE_CHECKING:
 
     from groundplane.api.direct import Asked, Done
     from groundplane.api.gateway import Gateway
+    from groundplane.api.inside import Inside
 
 # channels of the broker
 SCHEMA, SETTINGS, WEBHOOKS, SESSIONS, KEYS = "schema", "settings", "webhooks", "sessions", "keys"
@@ -383,7 +384,7 @@ class Application:
         *,
         alone: bool = False,
         plugins: Plugins | None = None,
-        inner: Litestar | None = None,
+        inside: Inside | None = None,
     ) -> None:
         # The HTTP side is half of the import time, and the command line does not need it.
         from groundplane.api.routes import make_gateway
@@ -393,7 +394,7 @@ class Application:
         self._alone = alone
         self._plugins = plugins
         self._gateway: Gateway = make_gateway(
-            inner if inner is not None else make_http(),
+            inside if inside is not None else make_http(),
             origins=config.server.allowed_origins,
             max_body=config.server.max_body_bytes,
         )
@@ -480,14 +481,21 @@ class Application:
             task.exception()
 
 
-def make_http() -> Litestar:
-    """Return the routes of every part, the console's included; for one server at a time, see `make_inner`."""
-    from groundplane.api.routes import make_inner
+def make_http() -> Inside:
+    """Return the routes of every part, the console's included; for one server at a time, see `make_inside`."""
+    from groundplane.api.routes import make_inside
+
+    return make_inside(make_console)
+
+
+def make_console() -> Litestar:
+    """The console's pages, whose modules are loaded with the first of them."""
+    from groundplane.api.routes import make_litestar
     from groundplane_admin import mount
 
-    inner = make_inner()
-    mount(inner)
-    return inner
+    made = make_litestar([])
+    mount(made)
+    return made
 
 
 def build(
@@ -496,10 +504,10 @@ def build(
     *,
     alone: bool = False,
     plugins: Plugins | None = None,
-    inner: Litestar | None = None,
+    inside: Inside | None = None,
 ) -> Application:
     """Return the ASGI application, its parts opened and closed by its lifespan; the rest as in `open_services`.
 
-    `inner` is what `make_http` returned, of a server that has ended; without it a new one is made.
+    `inside` is what `make_http` returned, of a server that has ended; without it a new one is made.
     """
-    return Application(config, database_url, alone=alone, plugins=plugins, inner=inner)
+    return Application(config, database_url, alone=alone, plugins=plugins, inside=inside)

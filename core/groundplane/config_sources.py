@@ -123,7 +123,7 @@ def lines_of(text: str) -> Iterator[tuple[str, int]]:
     seen: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
         if waiting_for:
-            before, found, line = line.partition(waiting_for)
+            _, found, line = line.partition(waiting_for)
             if not found:
                 continue
             waiting_for = ""
@@ -139,7 +139,9 @@ def lines_of(text: str) -> Iterator[tuple[str, int]]:
             if head is not None:
                 continue
         bare, waiting_for = without_texts(line)
-        depth = max(0, depth + sum(bare.count(each) for each in "[{") - sum(bare.count(each) for each in "]}"))
+        depth = max(
+            0, depth + sum(bare.count(each) for each in "[{") - sum(bare.count(each) for each in "]}")
+        )
 
 
 def joined(key: str) -> str:

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -32,7 +32,6 @@ MODULES = {
     "web": (
         "groundplane.web_worker",
         "groundplane.api.routes",
-        "groundplane_admin",
         "uvicorn.lifespan.on",
         "uvicorn.loops.uvloop",
     ),
@@ -41,6 +40,22 @@ MODULES = {
 TITLE = "groundplane-"
 NURSERY = f"{TITLE}nur"
 MAX_ORDER_BYTES = 4096
+
+
+@contextlib.contextmanager
+def hidden(name: str) -> Iterator[None]:
+    """Have what is imported meanwhile find no library of this name.
+
+    structlog loads rich for tracebacks that we do not have it write: three megabytes of every worker.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # how the import system says that there is none
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 class Child:
@@ -180,6 +195,8 @@ def tend(orders: socket.socket) -> int:
             if not raw:
                 return 0
             kind = json.loads(raw)["kind"]
+            with hidden("rich"):
+                import_module("structlog")
             for module in MODULES[kind]:
                 import_module(module)
             # Looking at what is imported would write to its pages, and every worker have its own copy.

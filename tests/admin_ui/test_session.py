@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
+from email import message_from_bytes
+from email.policy import default
+from typing import Any
 
 import httpx
+import pytest
 
+from groundplane.security.totp import STEP_S, code_at
+from groundplane.testing.captured import run_due
 from groundplane.testing.server import Server
 
 EMAIL, PASSWORD = "mira@example.com", "correct horse battery"
@@ -165,9 +172,14 @@ async def test_a_wrong_password_and_an_unknown_account_are_one_answer(server: Se
 async def test_signing_out_ends_it_in_this_browser(server: Server) -> None:
     client = await signed_in(server)
     page = await client.get("/_/keys")
+    copied = {"Cookie": f"gp_session={client.cookies['gp_session']}"}
+    another = await server.superuser_token(EMAIL, PASSWORD)
     answer = await client.post("/_/sign-out", data={"_csrf": token_in(page)}, headers=HERE)
     assert answer.status_code == 303
     assert (await client.get("/_/keys")).status_code == 303
+    client.cookies.clear()
+    assert (await client.get("/_/keys", headers=copied)).status_code == 303, "the token is worth nothing"
+    assert (await client.get("/_/keys", headers={"Cookie": f"gp_session={another}"})).status_code == 200
 
 
 async def test_the_first_account_is_made_with_the_link_and_signed_in(server: Server) -> None:
@@ -221,6 +233,104 @@ async def test_a_second_proof_is_asked_for_where_the_collection_wants_one(server
     )
     assert (done.status_code, done.headers["location"]) == (303, "/_/keys")
     assert (await server.client.get("/_/keys")).status_code == 200
+
+
+async def first_step(server: Server) -> tuple[dict[str, str], str]:
+    """Sign in with the password; returns the hidden fields of the page for the second step, and the page."""
+    form = {"_csrf": token_in(await server.client.get("/_/sign-in")), "email": EMAIL, "password": PASSWORD}
+    second = await server.client.post("/_/sign-in", data=form | {"next": "/_/keys"}, headers=HERE)
+    assert (second.status_code, "gp_session" in second.headers.get("set-cookie", "")) == (200, False)
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', second.text)), second.text
+
+
+async def with_generator(server: Server) -> tuple[str, list[str]]:
+    """A superuser with a code generator; returns its secret and the recovery codes."""
+    await server.services.superusers.upsert(EMAIL, PASSWORD)
+    options = {"totp": {"enabled": True}, "otp": {"enabled": True, "duration": 300, "length": 8}}
+    await server.services.collections.update("_superusers", options)
+    superusers = server.services.schema.current.find("_superusers")
+    record = await server.services.records.find_one(superusers, 'r."email" = $1', EMAIL)
+    assert record is not None
+    totp = server.services.own_methods.totp
+    secret, _ = await totp.begin(superusers, record, "Test")
+    # The step before this one, so that the code of now has not been used.
+    codes = await totp.confirm(superusers, record["id"], code_at(secret, int(time.time()) // STEP_S - 1))
+    return secret, codes
+
+
+async def test_one_field_takes_the_code_of_a_generator_or_a_recovery_code(server: Server) -> None:
+    secret, recovery_codes = await with_generator(server)
+    hidden, page = await first_step(server)
+    assert page.count('<input class="input"') == 1
+    assert "Mail me a code" not in page, "what somebody has set up is not got around by a mail"
+    for wrong in ("", "000", "abcd-efgh-jkmn-pqrs", "\x00"):
+        refused = await server.client.post("/_/sign-in/factor", data=hidden | {"code": wrong}, headers=HERE)
+        assert (refused.status_code, "gp_session" in refused.headers.get("set-cookie", "")) == (422, False)
+    number = code_at(secret, int(time.time()) // STEP_S)
+    typed = f"{number[:3]} {number[3:]}"
+    done = await server.client.post("/_/sign-in/factor", data=hidden | {"code": typed}, headers=HERE)
+    assert (done.status_code, done.headers["location"]) == (303, "/_/keys")
+    server.client.cookies.clear()
+    for code, status in ((recovery_codes[0].upper(), 303), (recovery_codes[0], 422)):
+        server.client.cookies.clear()
+        hidden, _ = await first_step(server)
+        again = await server.client.post("/_/sign-in/factor", data=hidden | {"code": code}, headers=HERE)
+        assert again.status_code == status, code
+
+
+async def mailed_link(server: Server, collection: str, address: str) -> str:
+    """The token of a link that signs in."""
+    await server.services.collections.update(collection, {"magicLink": {"enabled": True}})
+    path = f"/api/collections/{collection}/request-magic-link"
+    asked = await server.client.post(path, json={"email": address})
+    assert asked.status_code == 200, asked.text
+    await run_due(server.services)
+    (sent,) = server.services.config.outbox_folder.glob("*.eml")
+    mail = message_from_bytes(sent.read_bytes(), policy=default)
+    body = mail.get_body(("plain",))
+    assert body is not None
+    found = re.search(r"/_/#/auth/confirm-magic-link/([\w.-]+)", body.get_content())
+    assert found is not None
+    return found[1]
+
+
+async def confirm_link(server: Server, token: str) -> httpx.Response:
+    page = await server.client.get("/_/auth/confirm-magic-link")
+    assert page.status_code == 200
+    form = {"_csrf": token_in(page), "token": token}
+    return await server.client.post("/_/auth/confirm-magic-link", data=form, headers=HERE)
+
+
+async def test_a_mailed_link_signs_a_superuser_in_to_the_console_once(server: Server) -> None:
+    await server.services.superusers.upsert(EMAIL, PASSWORD)
+    token = await mailed_link(server, "_superusers", EMAIL)
+    done = await confirm_link(server, token)
+    assert (done.status_code, done.headers["location"]) == (303, "/_/")
+    assert (await server.client.get("/_/keys")).status_code == 200
+    server.client.cookies.clear()
+    again = await confirm_link(server, token)
+    assert (again.status_code, "Invalid or expired link." in again.text) == (422, True)
+
+
+async def test_a_mailed_link_of_anybody_else_is_handed_on_to_the_app_which_uses_it_up(server: Server) -> None:
+    await server.services.settings.change({"meta": {"appURL": "https://app.example/start#top"}})
+    users = server.services.schema.current.find("users")
+    await server.services.records.create_internal(users, {"email": "ann@example.com"})
+    token = await mailed_link(server, "users", "ann@example.com")
+    page = await confirm_link(server, token)
+    assert page.status_code == 200
+    assert f'href="https://app.example/start#magic-link={token}"' in page.text
+    assert "gp_session" not in page.headers.get("set-cookie", "")
+    path = "/api/collections/users/auth-with-magic-link"
+    assert (await server.client.post(path, json={"token": token})).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", 'users."><script>', "\x00.x", "notes.abc"])
+async def test_what_is_no_link_says_so(server: Server, token: Any) -> None:
+    await server.services.collections.create({"name": "notes", "type": "base"})
+    answer = await confirm_link(server, token)
+    assert (answer.status_code, "not complete, or too old" in answer.text) == (422, True)
+    assert "<script>" not in answer.text
 
 
 async def test_a_forgotten_password_is_one_answer_for_every_address(server: Server) -> None:

@@ -14,6 +14,7 @@ from groundplane.api.cors import Cors
 from groundplane.api.errors import error_body, error_reply, on_exception, on_http_exception
 from groundplane.api.exchange import AnyRequest, Exchange, Reply, exchange
 from groundplane.api.gateway import Gateway
+from groundplane.api.inside import Inside
 from groundplane.api.response import json_reply
 from groundplane.errors import FieldError, Forbidden, Invalid, Unavailable
 
@@ -87,7 +88,7 @@ def gateway() -> Gateway:
         openapi_config=None,
         logging_config=None,
     )
-    made = Gateway(inner, records=records, batch=records)
+    made = Gateway(Inside(inner), records=records, batch=records)
     services: Any = Nobody()
     made.attach(services)
     return made
@@ -189,7 +190,7 @@ async def test_a_handler_may_leave_out_or_replace_a_general_header(client: Any) 
 
 
 async def test_nothing_is_answered_before_the_parts_are_there(gateway: Gateway) -> None:
-    bare = Gateway(gateway.inner, records=records, batch=records)
+    bare = Gateway(gateway.inside, records=records, batch=records)
     transport = httpx.ASGITransport(bare)  # type: ignore[arg-type]  # Litestar's names for the same
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get(RECORDS)).status_code == 503

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import httpx
@@ -31,6 +34,17 @@ name = "news"
 listRule = ""
 createRule = ""
 """
+WITH_CODES = """
+[[collections]]
+name = "users"
+type = "auth"
+createRule = ""
+
+[collections.otp]
+enabled = true
+"""
+USERS = "/api/collections/users"
+MAIL_S = 60.0
 ALL = frozenset(TYPES)
 MAILED = frozenset({VERIFICATION, PASSWORD_RESET, EMAIL_CHANGE})
 
@@ -261,6 +275,81 @@ async def test_every_worker_refuses_who_signed_out_and_the_stream_becomes_a_gues
             assert await each_worker(live, "POST", refresh, first) == {401}
             assert await each_worker(live, "POST", refresh, second) == {200}
             assert not await hears_of_notes()
+
+
+class People:
+    """Accounts of a running server with two workers, and the mails that they get."""
+
+    def __init__(self, live: LiveServer) -> None:
+        self.live = live
+
+    async def post(self, path: str, body: dict[str, Any], header: dict[str, str] | None = None) -> Any:
+        answer = await self.live.client.post(f"{USERS}/{path}", json=body, headers=header)
+        assert answer.status_code in (200, 204), answer.text
+        return answer.json() if answer.content else None
+
+    async def sign_up(self, address: str) -> dict[str, str]:
+        """Make an account; returns the header of its requests."""
+        password = {"password": "1234567890", "passwordConfirm": "1234567890"}
+        await self.post("records", {"email": address, **password})
+        signed_in = await self.post("auth-with-password", {"identity": address, "password": "1234567890"})
+        return {"Authorization": signed_in["token"]}
+
+    async def mailed(self, address: str, pattern: str) -> str:
+        """What stands in the mail to an address, which a job sends at any time."""
+        folder = self.live.data_dir / "outbox"
+        async with asyncio.timeout(MAIL_S):
+            while True:
+                for path in folder.glob("*.eml"):
+                    mail = message_from_bytes(path.read_bytes(), policy=default)
+                    body = mail.get_body(("plain",))
+                    if mail["to"] != address or body is None:
+                        continue
+                    if found := re.search(pattern, body.get_content()):
+                        return found[1]
+                await asyncio.sleep(0.05)
+
+    async def password_reset(self, address: str, header: dict[str, str]) -> None:
+        await self.post("request-password-reset", {"email": address})
+        token = await self.mailed(address, r"confirm-password-reset/([\w.-]+)")
+        passwords = {"password": "another one", "passwordConfirm": "another one"}
+        await self.post("confirm-password-reset", {"token": token, **passwords})
+
+    async def email_change(self, address: str, header: dict[str, str]) -> None:
+        await self.post("request-email-change", {"newEmail": f"new-{address}"}, header)
+        token = await self.mailed(f"new-{address}", r"confirm-email-change/([\w.-]+)")
+        await self.post("confirm-email-change", {"token": token, "password": "1234567890"})
+
+    async def one_time_password(self, address: str, header: dict[str, str]) -> None:
+        """Whoever reads the mails of an address that nobody has proven yet has the account from then on."""
+        asked = await self.post("request-otp", {"email": address})
+        code = await self.mailed(address, r"\b(\d{8})\b")
+        signed_in = await self.post("auth-with-otp", {"otpId": asked["otpId"], "password": code})
+        mine = {"Authorization": signed_in["token"]}
+        assert await each_worker(self.live, "POST", f"{USERS}/auth-refresh", mine) == {200}
+
+
+async def test_every_worker_refuses_who_signed_in_before_the_account_changed_hands(
+    server_database_url: str, tmp_path: Any
+) -> None:
+    async with LiveServer(tmp_path / "live", server_database_url, config=COLLECTIONS + WITH_CODES) as live:
+        people = People(live)
+        note = (await live.client.post("/api/collections/notes/records", json={})).json()
+        plain = f"/api/collections/notes/records/{note['id']}"
+        other = await people.sign_up("other@example.com")
+
+        async def lose(number: int, happen: Callable[[str, dict[str, str]], Awaitable[None]]) -> None:
+            address = f"a{number}@example.com"
+            header = await people.sign_up(address)
+            for _ in range(2):  # once to look the token up, then from memory
+                assert await each_worker(live, "GET", plain, header) == {200}
+            await happen(address, header)
+            assert await each_worker(live, "GET", plain, header) == {404}, address
+            assert await each_worker(live, "POST", f"{USERS}/auth-refresh", header) == {401}, address
+
+        ways = (people.password_reset, people.email_change, people.one_time_password)
+        await asyncio.gather(*(lose(number, happen) for number, happen in enumerate(ways)))
+        assert await each_worker(live, "GET", plain, other) == {200}
 
 
 @pytest.mark.slow  # a process for each command

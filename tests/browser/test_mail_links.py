@@ -25,3 +25,23 @@ async def test_the_link_of_a_mail_opens_its_page_with_the_token_in_the_form(
     await page.click("button.primary")
     await page.get_by_role("alert").wait_for()
     await console.check(page)
+
+
+async def test_a_link_that_signs_in_goes_on_to_the_app(console: Any) -> None:
+    before = (await console.api.get("/api/settings")).json()["meta"]["appURL"]
+    users = "/api/collections/users"
+    app = f"{console.url}/app"
+    try:
+        await console.api.patch("/api/settings", json={"meta": {"appURL": app}})
+        changed = await console.api.patch(users, json={"magicLink": {"enabled": True}})
+        assert changed.status_code == 200, changed.text
+        token = f"{changed.json()['id']}.abcdef"
+        page = await console.open(f"/_/#/auth/confirm-magic-link/{token}", signed_in=False)
+        await page.wait_for_url("**/_/auth/confirm-magic-link")
+        assert not await page.locator("#f-token").is_visible()
+        await console.check(page)
+        await page.click("button.primary")
+        await page.wait_for_url(f"{app}#magic-link={token}")
+    finally:
+        await console.api.patch(users, json={"magicLink": {"enabled": False}})
+        await console.api.patch("/api/settings", json={"meta": {"appURL": before}})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
-from tests.browser.conftest import NARROW, WIDE, Console
+from tests.browser.conftest import NARROW, WIDE, Console, sign_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -196,6 +197,46 @@ async def test_two_who_change_one_record_choose_what_is_kept(console: Console) -
     await expect(dialog).not_to_be_visible()
     stored = await console.record("posts", made["id"]) or {}
     assert (stored["title"], stored["views"], stored["status"]) == ("Mine", 7, "review")
+
+
+@pytest.mark.usefixtures("shop")
+async def test_who_is_signed_out_elsewhere_signs_in_again_and_finds_the_draft(console: Console) -> None:
+    made = await console.make_record("posts", title="Before")
+    account = {"email": "jon@example.com", "password": "1234567890", "passwordConfirm": "1234567890"}
+    jon = await console.make_record("_superusers", **account)
+    page = await console.open("/_/sign-in", signed_in=False)
+    await sign_in(page, "jon@example.com", "1234567890")
+    await page.wait_for_url(f"{console.url}/_/")
+    await page.goto(f"/_/c/posts/r/{made['id']}")
+    await page.locator("body[data-ready]").wait_for()
+    await page.locator("#v-title").fill("Typed before the end")
+    changed = {"password": "0987654321", "passwordConfirm": "0987654321"}
+    answer = await console.api.patch(f"/api/collections/_superusers/records/{jon['id']}", json=changed)
+    assert answer.status_code == 200, answer.text
+    await page.get_by_role("button", name="Save").click()
+    await page.wait_for_url(re.compile(r"/_/sign-in\?next="))
+    await expect(page.locator(".notice")).to_contain_text("You were signed out.")
+    await sign_in(page, "jon@example.com", "0987654321")
+    await page.locator("body[data-ready]").wait_for()
+    await page.get_by_role("button", name="Restore it").click()
+    await expect(page.locator("#v-title")).to_have_value("Typed before the end")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".toast").last).to_contain_text("Saved.")
+    assert (await console.record("posts", made["id"]) or {})["title"] == "Typed before the end"
+
+
+@pytest.mark.usefixtures("shop")
+async def test_a_lost_connection_loses_nothing_that_was_typed(console: Console) -> None:
+    made = await console.make_record("posts", title="On line")
+    page = await console.open(f"/_/c/posts/r/{made['id']}")
+    await page.locator("#v-title").fill("Typed off line")
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".toast").last).to_contain_text("No connection. What you typed is kept here.")
+    await expect(page.locator("#v-title")).to_have_value("Typed off line")
+    await page.context.set_offline(False)
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page.locator(".toast").last).to_contain_text("Saved.")
 
 
 @pytest.mark.usefixtures("shop")

@@ -80,6 +80,14 @@ async def titles(app: Server) -> list[str]:
     return [row["title"] for row in await app.services.db.fetch("SELECT title FROM posts ORDER BY title")]
 
 
+async def refused(app: Server, text: str, *, write: bool = False) -> bool:
+    try:
+        await app.services.sql.run(text, who=WHO, write=write)
+    except Invalid:
+        return True
+    return False
+
+
 async def test_a_query_answers_with_names_types_and_texts(app: Server) -> None:
     run = app.services.sql.run
     answer = await run(
@@ -98,14 +106,14 @@ async def test_a_query_answers_with_names_types_and_texts(app: Server) -> None:
     # The rest of an unfinished comment is no part of what is put around it.
     assert (await run("select 1 -- note", who=WHO)).rows == [["1"]]
     assert (await run("show timezone", who=WHO)).rows == [["UTC"]]
-    assert "Scan" in "\n".join(row[0] or "" for row in (await run("select * from posts", who=WHO, explain=True)).rows)
+    assert "Scan" in "\n".join(
+        row[0] or "" for row in (await run("select * from posts", who=WHO, explain=True)).rows
+    )
 
 
 async def test_nothing_leads_beyond_the_records(app: Server) -> None:
     for attack in ATTACKS:
-        with pytest.raises(Invalid):
-            answer = await app.services.sql.run(attack, who=WHO)
-            pytest.fail(f"{attack} answered {answer.rows[:1]}")
+        assert await refused(app, attack), attack
     for text in NEVER_RUN:
         with pytest.raises(Invalid):
             await app.services.sql.run(text, who=WHO)
@@ -125,9 +133,7 @@ async def test_not_even_writes_lead_beyond_the_records(app: Server) -> None:
         "copy posts from program 'id'",
         "update posts set title = 'a'; update posts set title = 'b'",
     ):
-        with pytest.raises(Invalid):
-            answer = await app.services.sql.run(attack, who=WHO, write=True)
-            pytest.fail(f"{attack} answered {answer.rows[:1]}")
+        assert await refused(app, attack, write=True), attack
     assert await titles(app) == ["one", "two"]
 
 
@@ -135,7 +141,9 @@ async def test_what_a_statement_leaves_in_its_session_is_gone_with_it(app: Serve
     run = app.services.sql.run
     await run("select set_config('statement_timeout', '0', false), pg_advisory_lock(7)", who=WHO)
     assert (await run("show statement_timeout", who=WHO)).rows == [["5s"]]
-    locks = await app.services.db.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7")
+    locks = await app.services.db.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7"
+    )
     assert locks == 0
 
 

@@ -17,7 +17,12 @@ async def test_requests_failures_and_the_95th_percentile_are_told_by_stretches(s
     moment = now().replace(microsecond=0)
     await services.logs.writer._table_of(int(moment.timestamp()) // 86_400)
     for number in range(100):
-        data = {"execTime": float(number + 1), "status": 500 if number < 3 else 200, "type": "request", "url": "/"}
+        data = {
+            "execTime": float(number + 1),
+            "status": 500 if number < 3 else 200,
+            "type": "request",
+            "url": "/",
+        }
         await services.db.execute(
             'INSERT INTO "_logs" VALUES ($1, $2, $3, $4, $5)', number, moment, 0, "GET /", compact(data)
         )

@@ -18,7 +18,8 @@ from tests.mail.postbox import Postbox, html_of, own_certificate, text_of
 from groundplane.config import Config, MailConfig
 from groundplane.hooks import hookimpl
 from groundplane.hooks.events_mail import MailCompose, MailSend
-from groundplane.mail.message import MailNotSent, Message, as_email
+from groundplane.mail.assembled import as_email
+from groundplane.mail.message import MailNotSent, Message
 from groundplane.mail.smtp import SmtpMailer
 from groundplane.settings.values import Smtp
 from groundplane.testing.captured import run_due

@@ -80,6 +80,7 @@ FOR_THE_CONSOLE = (
     "errors",
     "files",
     "hooks",
+    "imports",
     "jobs",
     "logs",
     "mail",

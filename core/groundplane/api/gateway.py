@@ -33,9 +33,9 @@ from groundplane.security.addresses import client_ip, covers
 from groundplane.security.ids import request_id
 
 if TYPE_CHECKING:
-    from litestar import Litestar
     from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
+    from groundplane.api.inside import Inside
     from groundplane.context import Caller
     from groundplane.services import Services
     from groundplane.settings.values import TrustedProxy
@@ -69,7 +69,7 @@ class Gateway:
 
     def __init__(
         self,
-        inner: Litestar,
+        inside: Inside,
         *,
         records: Handler,
         batch: Handler,
@@ -77,7 +77,7 @@ class Gateway:
         origins: Sequence[str] = ("*",),
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
-        self.inner = inner
+        self.inside = inside
         self._records = records
         self._batch = batch
         self._quickly = quickly
@@ -90,7 +90,7 @@ class Gateway:
 
     def attach(self, services: Services) -> None:
         """Start to answer with these parts."""
-        self.inner.state.services = services
+        self.inside.attach(services)
         self._limits = Limits(services.db, services.settings)
         self.direct = DirectReads(services, self._cors, SECURITY_HEADERS)
         self.direct_creates = DirectCreates(services, self._cors, SECURITY_HEADERS)
@@ -102,8 +102,6 @@ class Gateway:
             await self._http(cast("HTTPScope", scope), receive, send)
         elif kind == "websocket":
             await self._websocket(scope, receive, send)
-        else:
-            await self.inner(scope, receive, send)
 
     async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive)
@@ -281,7 +279,7 @@ class Gateway:
             await send(message)
 
         try:
-            await self.inner(inner, receive, send_on)  # type: ignore[arg-type]  # a copy of the scope with our key
+            await self.inside(inner, receive, send_on)  # type: ignore[arg-type]  # a copy of the scope with our key
         finally:
             exchange.route = inner.get("path_template", "")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
@@ -34,6 +34,7 @@ from groundplane.api.batch import handle_batch
 from groundplane.api.errors import on_exception, on_http_exception
 from groundplane.api.exchange import DEFAULT_MAX_BODY
 from groundplane.api.gateway import Gateway
+from groundplane.api.inside import Inside
 from groundplane.api.records import handle_quickly, handle_records
 
 ROUTERS: tuple[Router, ...] = (
@@ -73,30 +74,34 @@ class Inner(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def make_inner() -> Litestar:
-    """Put together what routes the requests that are not for records.
-
-    It takes a tenth of a second and knows nothing of a server but `state.services`, which the gateway sets:
-    several servers may have it one after another, never at once.
-    Litestar only routes: no documents of its own, no logging, no exception pages, no lifespan.
-    """
+def make_litestar(routers: Sequence[Router]) -> Litestar:
+    """An application that only routes: no documents of its own, no logging, no exception pages, no lifespan."""
     return Inner(
-        route_handlers=ROUTERS,
+        route_handlers=routers,
         exception_handlers={HTTPException: on_http_exception, Exception: on_exception},
         openapi_config=None,
         logging_config=None,
     )
 
 
+def make_inside(make_console: Callable[[], Litestar] | None = None) -> Inside:
+    """Put together what routes the requests that are not for records.
+
+    It takes a tenth of a second and knows nothing of a server but the services that the gateway attaches:
+    several servers may have it one after another, never at once.
+    """
+    return Inside(make_litestar(ROUTERS), make_console)
+
+
 def make_gateway(
-    inner: Litestar | None = None, *, origins: Sequence[str] = ("*",), max_body: int = DEFAULT_MAX_BODY
+    inside: Inside | None = None, *, origins: Sequence[str] = ("*",), max_body: int = DEFAULT_MAX_BODY
 ) -> Gateway:
     """Put the HTTP side together; `attach` gives it the services.
 
     `origins` are the sites whose pages may call us (see `api/cors.py`), `max_body` is in bytes.
     """
     return Gateway(
-        inner if inner is not None else make_inner(),
+        inside if inside is not None else make_inside(),
         records=handle_records,
         quickly=handle_quickly,
         batch=handle_batch,

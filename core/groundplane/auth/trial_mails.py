@@ -41,15 +41,21 @@ def dummy(collection: Collection, email: str) -> dict[str, Any]:
     return record | {"id": "__pb_test_id__", "email": email, "tokenKey": secret()}
 
 
+def trial_values(collection: Collection, record: dict[str, Any], purpose: str, email: str) -> dict[str, str]:
+    """The placeholders that only this mail has, for a record of `dummy`."""
+    if purpose in TOKEN_TYPES:
+        claims: dict[str, Any] = {"newEmail": email} if purpose == "email-change" else {}
+        return {"{TOKEN}": issue(collection, record, TOKEN_TYPES[purpose], **claims)}
+    values = {"{OTP}": "123456", "{OTP_ID}": "__pb_test_otp_id__"}
+    values["{ALERT_INFO}"] = html.escape(f"{wire_date(now())} - TEST_IP TEST_USER_AGENT")
+    return values
+
+
 async def send_trial(mails: AccountMails, collection: Collection, purpose: str, email: str) -> None:
     """Send the collection's mail of this purpose for a record that is not there; raises MailNotSent."""
     options = collection.options
     if options is None:
         raise ValueError("only collections that sign in have such mails")
     record = dummy(collection, email)
-    values = {"{OTP}": "123456", "{OTP_ID}": "__pb_test_otp_id__"}
-    values["{ALERT_INFO}"] = html.escape(f"{wire_date(now())} - TEST_IP TEST_USER_AGENT")
-    if purpose in TOKEN_TYPES:
-        claims: dict[str, Any] = {"newEmail": email} if purpose == "email-change" else {}
-        values = {"{TOKEN}": issue(collection, record, TOKEN_TYPES[purpose], **claims)}
+    values = trial_values(collection, record, purpose, email)
     await mails.send(purpose, collection, record, template_of(options, purpose), values, email)

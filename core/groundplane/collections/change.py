@@ -221,7 +221,9 @@ class SchemaChange:
     # Rows
 
     async def _save_row(self, new: Collection, old: Collection | None) -> None:
-        await self._db.execute(queries.INSERT if old is None else queries.UPDATE, *rows.to_row(new, self._vault))
+        await self._db.execute(
+            queries.INSERT if old is None else queries.UPDATE, *rows.to_row(new, self._vault)
+        )
 
     def _replace(self, new: Collection, old: Collection | None) -> None:
         kept = [new if old is not None and each.id == old.id else each for each in self.schema]

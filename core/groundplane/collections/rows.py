@@ -72,9 +72,12 @@ def from_row(row: Mapping[str, Any], vault: Vault) -> Collection:
 def with_secrets(options: AuthOptions, change: Callable[[str], str]) -> AuthOptions:
     """The same options, with the client secrets of their providers as `change` makes them."""
     providers = [
-        msgspec.structs.replace(each, clientSecret=change(each.clientSecret)) for each in options.oauth2.providers
+        msgspec.structs.replace(each, clientSecret=change(each.clientSecret))
+        for each in options.oauth2.providers
     ]
-    return msgspec.structs.replace(options, oauth2=msgspec.structs.replace(options.oauth2, providers=providers))
+    return msgspec.structs.replace(
+        options, oauth2=msgspec.structs.replace(options.oauth2, providers=providers)
+    )
 
 
 def to_schema(rows: Iterable[Mapping[str, Any]], vault: Vault) -> Schema:

@@ -163,7 +163,7 @@ async def one_statement(
         else:
             rows, is_cut = [], False
             await statement.fetch()
-            tag = statement.get_statusmsg()
+            tag = statement.get_statusmsg() or word.upper()
         took = (time.monotonic() - began) * 1000
         if write:
             await transaction.commit()
@@ -181,7 +181,7 @@ def as_texts(columns: list[tuple[str, str]]) -> tuple[str, str]:
         "''" if kind == "void" else f"left({name}::text, {MAX_CELL})"
         for name, (_, kind) in zip(names, columns, strict=True)
     ]
-    return f"SELECT {', '.join(texts)} FROM (", f"\n) AS q({', '.join(names)})"
+    return f"SELECT {', '.join(texts)} FROM (", f"\n) AS q({', '.join(names)})"  # noqa: S608  # our own names
 
 
 async def fetched(statement: Any, width: int) -> tuple[list[list[str | None]], bool]:

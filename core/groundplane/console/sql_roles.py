@@ -24,6 +24,7 @@ LOCK = 0x67707371  # "gpsq"; one process at a time changes the roles
 ROUNDS = 4096  # of SCRAM; the password is random
 TRIES = 3  # another process may set a password of its own in between
 LOGS = "_logs"
+LOG_COLUMNS = ("id", "created", "level", "message", "data")
 INSERTED = "_row"
 SECRETS = frozenset({"tokenKey"})
 
@@ -51,9 +52,9 @@ class SqlRoles:
         self._passwords: dict[str, str] = {}
 
     def readable(self) -> list[tuple[str, list[str]]]:
-        """Each collection's table with its open columns, those of the system last."""
+        """Each collection's table with its open columns, those of the system and the log last."""
         found = sorted(self._schema.current, key=lambda each: (each.system, each.name))
-        return [(each.table, open_columns(each)) for each in found]
+        return [*((each.table, open_columns(each)) for each in found), (LOGS, list(LOG_COLUMNS))]
 
     async def connect(self, access: Access, settings: dict[str, str]) -> OwnConnection:
         """Open a connection of its own; raises Invalid where the database does not allow such roles."""
@@ -132,7 +133,7 @@ def scram_secret(password: str) -> str:
 
 def wanted_grants(schema: Schema, access: Access) -> set[Grant]:
     """Reading records and the log without secrets; for "write", changing those of collections that are not ours."""
-    found = {Grant(LOGS, column, "SELECT") for column in ("id", "created", "level", "message", "data")}
+    found = {Grant(LOGS, column, "SELECT") for column in LOG_COLUMNS}
     for collection in schema:
         columns = open_columns(collection)
         # What is behind `*` has the order of insertion, too.

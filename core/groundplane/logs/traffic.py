@@ -11,8 +11,8 @@ from groundplane.clock import now
 from groundplane.db.engine import Database
 from groundplane.logs.writer import QUERIES
 
-# Pages of the log that are looked at, some thirty thousand entries; of a longer log a sample of so many.
-MAX_PAGES = 1500
+# Pages of the log that are looked at, some ten thousand entries; of a longer log a sample of so many.
+MAX_PAGES = 500
 DAY_NAME = "_logs_%Y%m%d"
 
 

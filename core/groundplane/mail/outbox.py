@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from groundplane.clock import now
-from groundplane.mail.message import MailNotSent, Message, as_email
+from groundplane.mail.message import MailNotSent, Message
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,9 @@ class OutboxMailer:
         self._folder = folder
 
     async def send(self, message: Message) -> None:
+        # Loaded with the first mail.
+        from groundplane.mail.assembled import as_email
+
         raw = bytes(as_email(message))
         name = f"{now():%Y%m%d-%H%M%S-%f}-{message.id}.eml"
         try:

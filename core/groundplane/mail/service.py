@@ -15,7 +15,6 @@ from groundplane.hooks.events_mail import MailCompose, MailSend
 from groundplane.mail.mailer import Mailer
 from groundplane.mail.message import MailNotSent, Message, one_line
 from groundplane.mail.outbox import OutboxMailer
-from groundplane.mail.smtp import SmtpMailer
 from groundplane.mail.templates import record_values, render
 from groundplane.schema.collection import Collection
 from groundplane.schema.options import Template
@@ -72,6 +71,9 @@ class Mail:
                 raise MailNotSent(f"mail.mailer names {name!r}, which no plugin offers.")
             return self._others[name]
         if name == "smtp" or (not name and smtp.enabled):
+            # Loaded with the first mail: no server needs it to start.
+            from groundplane.mail.smtp import SmtpMailer
+
             return SmtpMailer(smtp, self._config.timeout_s, self._config.ca_file)
         return self._outbox
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
-from groundplane.mail.message import MailNotSent, Message, address, as_email
+from groundplane.mail.assembled import address, as_email
+from groundplane.mail.message import MailNotSent, Message
 from groundplane.settings.values import Smtp
 
 NO_TLS = "The server offers no TLS, and the password is not sent without it."

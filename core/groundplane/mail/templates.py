@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from groundplane.mail.plain import plain_text
 from groundplane.schema.casting import to_text
 from groundplane.schema.collection import Collection
 from groundplane.schema.options import Template
@@ -54,4 +53,7 @@ def render(template: Template, values: Mapping[str, str]) -> Rendered:
     # As it is in PocketBase, the subject is escaped like the body, and a title of a page anyway.
     title = html.escape(html.unescape(subject))
     whole = LAYOUT.replace(TITLE_MARK, title).replace(BODY_MARK, body)
+    # Loaded with the first mail.
+    from groundplane.mail.plain import plain_text
+
     return Rendered(subject, whole, plain_text(body))

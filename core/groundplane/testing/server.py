@@ -31,8 +31,7 @@ from groundplane.db.sql import ident
 from groundplane.testing.live import LiveServer
 
 if TYPE_CHECKING:
-    from litestar import Litestar
-
+    from groundplane.api.inside import Inside
     from groundplane.app import Application
     from groundplane.hooks.manager import Plugins
     from groundplane.schema.collection import Collection
@@ -47,7 +46,7 @@ PLENTY = 4 << 30  # bytes
 TEMPLATE_LOCK = 0x677074656D70  # "gptemp"
 
 _numbers = count(1)
-_inners: list[Litestar] = []  # of servers that have ended
+_insides: list[Inside] = []  # of servers that have ended
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -210,8 +209,8 @@ async def running(config: Config, database_url: str, plugins: Plugins | None = N
     from groundplane.app import build, make_http
 
     # To put the routes together takes longer than most tests, and they are the same for every server.
-    inner = _inners.pop() if _inners else make_http()
-    application = build(config, database_url, alone=True, plugins=plugins, inner=inner)
+    inside = _insides.pop() if _insides else make_http()
+    application = build(config, database_url, alone=True, plugins=plugins, inside=inside)
     to_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
@@ -229,7 +228,7 @@ async def running(config: Config, database_url: str, plugins: Plugins | None = N
         await to_app.put({"type": "lifespan.shutdown"})
         await from_app.get()
         await life
-        _inners.append(inner)
+        _insides.append(inside)
 
 
 @pytest.fixture

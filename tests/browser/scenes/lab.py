@@ -11,7 +11,7 @@ RULE = '(@request.auth.id != "" && owner = @request.auth.id) || (status = "out" 
 async def arrange(console: Console) -> None:
     users = (await console.api.get("/api/collections/users")).json()
     await console.make_collection(
-        "essays_lab",
+        "dispatches",
         [
             {"name": "title", "type": "text"},
             {"name": "owner", "type": "relation", "collectionId": users["id"], "maxSelect": 1},
@@ -20,12 +20,12 @@ async def arrange(console: Console) -> None:
         ],
         updateRule=RULE,
     )
-    account = {"email": "jon@example.com", "password": "12345678", "passwordConfirm": "12345678"}
+    account = {"email": "jon.lab@example.com", "password": "12345678", "passwordConfirm": "12345678"}
     await console.api.post("/api/collections/users/records", json=account)
-    other = await console.make_record("users", **(account | {"email": "ada@example.com"}))
-    await console.make_record("essays_lab", title="Hello", owner=other["id"], status="out")
+    other = await console.make_record("users", **(account | {"email": "ada.lab@example.com"}))
+    await console.make_record("dispatches", title="Hello", owner=other["id"], status="out")
 
 
 SCENES = [
-    Scene("rule-lab", "/_/rules/lab?as=users%2Fjon@example.com&action=update&collection=essays_lab"),
+    Scene("rule-lab", "/_/rules/lab?as=users%2Fjon.lab@example.com&action=update&collection=dispatches"),
 ]

@@ -44,8 +44,10 @@ async def change(page: Page) -> None:
     await row.locator("summary").click()
     await row.get_by_label("Field name").fill("content")
     await page.get_by_role("button", name="Remove legacy_score").click()
+    await page.locator(".field-row.is-gone").wait_for()
     await page.get_by_label("New field").fill("summary")
     await page.get_by_role("button", name="Add field").click()
+    await page.locator(".field-row.is-new").wait_for()
     await page.get_by_role("button", name="Rules").click()
     await page.locator("#rule-listRule").get_by_label("Anyone").check()
 
