@@ -104,7 +104,9 @@ async def test_totals_agree_with_their_pages_under_writes(base: Base, field: Any
                     f"w{number}-{turn}",
                     turn % 7 + 1,
                 )
-            if turn % 2:
+            if turn % 10 == 0:  # however fast this is, all of it must fit on the page
+                await base.db.execute("DELETE FROM notes WHERE starts_with(title, $1)", f"w{number}-")
+            elif turn % 2:
                 await base.db.execute("DELETE FROM notes WHERE title = $1", f"w{number}-{turn - 1}")
 
     async def read(number: int) -> None:
