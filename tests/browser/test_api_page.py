@@ -95,7 +95,7 @@ async def test_the_code_of_all_languages_makes_what_it_says(
     assert len(made) == 3
     assert {(each["stars"], each["state"], tuple(each["tags"])) for each in made} == {(2, "draft", ("a",))}
     page = await console.open("/_/c/api_code/api")
-    await page.get_by_label("filter").fill("title ~ 'it\"s' || stars = 2")
+    await page.get_by_label("filter", exact=True).fill("title ~ 'it\"s' || stars = 2")
     await page.get_by_role("button", name="Send").click()
     await expect(page.locator(".api-result pre")).to_contain_text('"totalItems": 3')
     for language in ("JavaScript", "Python", "curl"):

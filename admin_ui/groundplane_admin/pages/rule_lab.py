@@ -157,14 +157,14 @@ async def lab(request: AnyRequest) -> Response[bytes]:
         if each.is_auth and not each.system:
             accounts += [f"{each.name}/{title or id}" for id, title in await accounts_of(visit, each)]
     records = await offered(visit, question.collection) if question.action != "create" else []
-    if not question.record and records:
-        question = question._replace(record=records[0][0])
+    # The form keeps what was asked for: an id that was filled in for one collection is none of the next.
+    asked = question if question.record or not records else question._replace(record=records[0][0])
     answer, problem = None, ""
-    if question.action != "create" and not question.record:
+    if asked.action != "create" and not asked.record:
         problem = say("lab.no_records")
     elif "collection" in visit.ask.query:
         try:
-            answer = await answer_to(visit, question)
+            answer = await answer_to(visit, asked)
         except Invalid as error:
             problem = error.message
     ordered = sorted(schema, key=lambda each: (each.system, each.name.lower()))
@@ -182,7 +182,7 @@ async def lab(request: AnyRequest) -> Response[bytes]:
         problem,
         question.who == GUEST,
     )
-    return visit.page("lab/page.html", page, status=422 if problem and question.record else 200)
+    return visit.page("lab/page.html", page, status=422 if problem and asked.record else 200)
 
 
 async def accounts_of(visit: Visit, collection: Collection) -> list[tuple[str, str]]:
