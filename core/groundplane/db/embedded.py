@@ -74,6 +74,10 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "max_connections": str(CONNECTIONS),
         # A transaction that tells of many records (a cascade) holds a lock for each: 25,600 of them.
         "max_locks_per_transaction": "256",
+        # What idles takes memory too: one process for reading ahead is enough on a machine of this size, and
+        # no transaction of ours is serializable.
+        "io_workers": "1",
+        "max_pred_locks_per_transaction": "10",
         # Nobody subscribes to this server; the process that would look after that takes a megabyte.
         "max_logical_replication_workers": "0",
         # Errors are reported to who caused them; this log is for the server's own life.
