@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,12 @@ async def test_an_idle_installation_with_one_worker_takes_less_than_160_mib(tmp_
         found = shares(Config(data_dir=str(server.data_dir)))
         names = [share.name for share in found]
         assert {"groundplane-web", "groundplane-job", "groundplane serve", "postgres"} <= set(names)
+        # Idle is what it is when the start is over: what only that needed is given back soon.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LIMIT_S):
+                while sum(share.pss_bytes for share in found) >= 160 * 2**20:
+                    await asyncio.sleep(0.5)
+                    found = shares(Config(data_dir=str(server.data_dir)))
         assert sum(share.pss_bytes for share in found) < 160 * 2**20, found
 
 

@@ -72,8 +72,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "listen_addresses": "",
         "unix_socket_permissions": "0700",
         "max_connections": str(CONNECTIONS),
-        # A transaction that tells of many records (a cascade) holds a lock for each: 25,600 of them.
-        "max_locks_per_transaction": "256",
+        # A transaction that tells of many records (a cascade) holds a lock for each: 20,000 of them.
+        "max_locks_per_transaction": "200",
         # What idles takes memory too: one process for reading ahead is enough on a machine of this size, and
         # no transaction of ours is serializable.
         "io_workers": "1",
