@@ -37,9 +37,8 @@ WORKERS = 2
 # Who would have to wait behind this many hashes (about 3 s) is better told to come back.
 MAX_WAITING = 256
 
-# How much they give way to the threads that answer requests, of 19. Beside a busy event loop they get a
-# tenth of a processor each, and all of an idle one.
-NICE = 5
+# How much they give way to the threads that answer requests, of 19; of an idle processor they get all.
+NICE = 15
 
 
 def _give_way() -> None:
